@@ -1,0 +1,151 @@
+"""Every check of smtpverify, the same on a developer's machine and in CI.
+
+`nox` runs all but the benchmarks, on each interpreter of `VERSIONS` that is found and runs. With
+`CI` set in the environment a missing one of `REQUIRED` is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+from nox.logger import logger
+
+REQUIRED = ("3.10", "3.11", "3.12", "3.13")
+VERSIONS = (*REQUIRED, "3.14")
+CI = "CI" in os.environ
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+# One file a process, its name led by the interpreter's. Apart from what they are combined into, since
+# `coverage report` combines, and removes, what it finds next to its own file.
+COVERAGE_PARTS = Path("build", "coverage", "parts", "data").absolute()
+COVERAGE_COMBINED = Path("build", "coverage", "data").absolute()
+# What this machine trusts must not decide a test; pip and uv go on needing it.
+TEST_ENV = {"SSL_CERT_FILE": None, "SSL_CERT_DIR": None}
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = CI
+nox.options.reuse_venv = "yes"
+
+
+def runs(version: str) -> bool:
+    """Whether the interpreter starts: a pyenv shim is on the path for versions that don't."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return True
+    command = ["py", f"-{version}"] if sys.platform == "win32" else [f"python{version}"]
+    try:
+        subprocess.run([*command, "-c", "import ssl"], capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+FOUND = [version for version in VERSIONS if runs(version)]
+# nox itself fails the session of an interpreter that it does not find.
+SELECTED = [version for version in VERSIONS if version in FOUND or (CI and version in REQUIRED)]
+NEWEST = FOUND[-1] if FOUND else None
+
+for absent in VERSIONS:
+    if absent not in SELECTED:
+        logger.warning(f"Python {absent} is not here, or does not start: its sessions are left out.")
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of one of pyproject.toml's dependency groups."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def coverage_data(version: str) -> list[Path]:
+    """What the tests of one interpreter left for the session `coverage`."""
+    return sorted(COVERAGE_PARTS.parent.glob(f"{COVERAGE_PARTS.name}.{version}.*"))
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=NEWEST)
+def types(session: nox.Session) -> None:
+    """Mypy, for the oldest and the newest required Python."""
+    session.install("-e", ".", *group("types"))
+    for version in (REQUIRED[0], REQUIRED[-1]):
+        session.run("mypy", "--python-version", version)
+
+
+@nox.session(python=NEWEST)
+def imports(session: nox.Session) -> None:
+    """The layers, and who may touch sockets and TLS."""
+    session.install(*group("imports"))
+    session.run("lint-imports")
+
+
+@nox.session(python=SELECTED)
+def tests(session: nox.Session) -> None:
+    """The tests, on one interpreter; arguments after `--` go to pytest."""
+    session.install("-e", ".[demo]", *group("test"))
+    COVERAGE_PARTS.parent.mkdir(parents=True, exist_ok=True)
+    for stale in coverage_data(str(session.python)):
+        stale.unlink()
+    session.run(
+        "coverage",
+        "run",
+        "-m",
+        "pytest",
+        "--numprocesses=auto",
+        *session.posargs,
+        env={**TEST_ENV, "COVERAGE_FILE": f"{COVERAGE_PARTS}.{session.python}"},
+    )
+
+
+@nox.session(python=SELECTED)
+def conformance(session: nox.Session) -> None:
+    """CPython's own test_smtplib against the installed wheel, with regrtest's interpreter options."""
+    # uv would take the wheel of the last run for this one.
+    session.install(*(["--reinstall-package=smtpverify"] if session.venv_backend == "uv" else []), ".")
+    script = str(Path("tests", "conformance", "run.py"))
+    session.run("python", "-E", "-bb", "-W", "default", script, env=TEST_ENV)
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """What the tests reached, on all interpreters together, and the gates of pyproject.toml."""
+    session.install("coverage >=7.11")
+    absent = [version for version in REQUIRED if not coverage_data(version)]
+    if absent and (CI or len(absent) == len(REQUIRED)):
+        session.error(f"No coverage data of Python {', '.join(absent)}: the sessions `tests` make it.")
+    env = {"COVERAGE_FILE": str(COVERAGE_COMBINED)}
+    session.run("coverage", "combine", "--keep", "--quiet", str(COVERAGE_PARTS.parent), env=env)
+    gates = PYPROJECT["tool"]["smtpverify"]["coverage"]
+    strict = ",".join(gates["strict-files"])
+    for files, percent in (
+        (f"--include={strict}", gates["strict-files-percent"]),
+        (f"--omit={strict}", gates["other-files-percent"]),
+    ):
+        # Lines for one version of Python are not reached without it, which is no fault of the tests.
+        gate = "0" if absent else str(percent)
+        session.run("coverage", "report", files, f"--fail-under={gate}", env=env)
+    if absent:
+        session.warn(f"The gates were left out, for want of data of Python {', '.join(absent)}.")
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """The documentation, where every warning and broken reference is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", str(Path("build", "docs")))
+
+
+@nox.session(python=NEWEST, default=False)
+def bench(session: nox.Session) -> None:
+    """The benchmarks."""
+    session.install("-e", ".[demo]", *group("test"))
+    session.run("python", "-m", "benchmarks.run", env=TEST_ENV)

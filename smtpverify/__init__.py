@@ -1,0 +1,164 @@
+"""A drop-in for `smtplib` that never talks to a mail server it has not verified.
+
+`import smtpverify as smtplib` gives every name of `smtplib`; `SMTP`, `SMTP_SSL` and `LMTP` are ours.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from smtplib import (
+    CRLF,
+    LMTP_PORT,
+    OLDSTYLE_AUTH,
+    SMTP_PORT,
+    SMTP_SSL_PORT,
+    SMTPAuthenticationError,
+    SMTPConnectError,
+    SMTPDataError,
+    SMTPException,
+    SMTPHeloError,
+    SMTPNotSupportedError,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+    bCRLF,
+    quoteaddr,
+    quotedata,
+)
+from typing import TYPE_CHECKING
+
+from .errors import (
+    CertificateExpiredError,
+    CertificateFormatError,
+    HostnameMismatchError,
+    InsecureContextError,
+    PeerVerificationError,
+    PinFormatError,
+    PinMismatchError,
+    PlaintextCredentialsError,
+    PlaintextFallbackWarning,
+    PlaintextInjectionError,
+    PlaintextWarning,
+    ProtocolError,
+    ReferenceIdentifierError,
+    RelayURLError,
+    SMTPVerifyError,
+    STARTTLSRefusedError,
+    TLSHandshakeError,
+    TLSHandshakeTimeoutError,
+    TLSRequiredError,
+    TrustError,
+    UntrustedCertificateError,
+)
+
+__all__ = [
+    "CRLF",
+    "LMTP",
+    "LMTP_PORT",
+    "OLDSTYLE_AUTH",
+    "SMTP",
+    "SMTP_PORT",
+    "SMTP_SSL",
+    "SMTP_SSL_PORT",
+    "Cause",
+    "Certificate",
+    "CertificateExpiredError",
+    "CertificateFormatError",
+    "Diagnosis",
+    "DistinguishedName",
+    "HostnameMismatchError",
+    "IdentifierKind",
+    "InsecureContextError",
+    "Mode",
+    "PeerIdentity",
+    "PeerVerificationError",
+    "Pin",
+    "PinFormatError",
+    "PinMismatchError",
+    "PlaintextCredentialsError",
+    "PlaintextFallbackWarning",
+    "PlaintextInjectionError",
+    "PlaintextWarning",
+    "PresentedIdentifier",
+    "ProtocolError",
+    "ReferenceIdentifier",
+    "ReferenceIdentifierError",
+    "Relay",
+    "RelayURLError",
+    "SMTPAuthenticationError",
+    "SMTPConnectError",
+    "SMTPDataError",
+    "SMTPException",
+    "SMTPHeloError",
+    "SMTPNotSupportedError",
+    "SMTPRecipientsRefused",
+    "SMTPResponseException",
+    "SMTPSenderRefused",
+    "SMTPServerDisconnected",
+    "SMTPVerifyError",
+    "STARTTLSRefusedError",
+    "TLSHandshakeError",
+    "TLSHandshakeTimeoutError",
+    "TLSRequiredError",
+    "Trust",
+    "TrustError",
+    "UntrustedCertificateError",
+    "VerifyingContext",
+    "bCRLF",
+    "connect",
+    "create_context",
+    "quoteaddr",
+    "quotedata",
+]
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .relay import Mode, Relay
+    from .smtp.client import LMTP, SMTP, SMTP_SSL, connect
+    from .tls.causes import Cause
+    from .tls.context import VerifyingContext, create_context
+    from .tls.diagnosis import Diagnosis
+    from .tls.identity import PeerIdentity
+    from .tls.names import IdentifierKind, PresentedIdentifier, ReferenceIdentifier
+    from .tls.pins import Pin
+    from .tls.trust import Trust
+    from .tls.x509 import Certificate, DistinguishedName
+else:
+    # Loaded when first asked for: together they cost as much again as smtplib, and many a program
+    # imports a mail library without sending mail.
+    _LATE = {
+        "Mode": "relay",
+        "Relay": "relay",
+        "LMTP": "smtp.client",
+        "SMTP": "smtp.client",
+        "SMTP_SSL": "smtp.client",
+        "connect": "smtp.client",
+        "VerifyingContext": "tls.context",
+        "create_context": "tls.context",
+        "Cause": "tls.causes",
+        "Diagnosis": "tls.diagnosis",
+        "PeerIdentity": "tls.identity",
+        "IdentifierKind": "tls.names",
+        "PresentedIdentifier": "tls.names",
+        "ReferenceIdentifier": "tls.names",
+        "Pin": "tls.pins",
+        "Trust": "tls.trust",
+        "Certificate": "tls.x509",
+        "DistinguishedName": "tls.x509",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name in _LATE:
+            from importlib import import_module
+
+            value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+            return value
+        # What smtplib never promised, such as `smtplib.socket`, and programs take all the same.
+        if name.startswith("__") or not hasattr(smtplib, name):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        return getattr(smtplib, name)
+
+    def __dir__() -> list[str]:
+        return sorted(globals().keys() | _LATE.keys())

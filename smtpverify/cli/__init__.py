@@ -1,0 +1,112 @@
+"""The command `smtpverify`; one module a subcommand, each imported only when it is run.
+
+A subcommand's module has `configure(parser)`, which adds its arguments and help, and
+`run(arguments)`, which returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+__all__ = ["COMMANDS", "CommandError", "main"]
+
+# The name of each subcommand, which is its module's too, and what it does.
+COMMANDS = {"demo": "send real mail over verified TLS, and meet impostors, all on this machine"}
+
+# BSD's sysexits.h; `os` has them on Unix alone.
+EX_USAGE = 64
+EX_UNAVAILABLE = 69
+EX_OSERR = 71
+# As shells report an end by SIGINT or SIGPIPE.
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+class CommandError(Exception):
+    """A subcommand can't go on; the message is for people, and `status` for the shell."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments behind the command's name; those of the process if None.
+
+    Returns:
+        The exit status: 0, or 1 where the subcommand found fault, 64 for a usage error, 69 where something
+        that is needed is not installed, 71 where the system refused something, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()  # a reader that went away is told here, and not at the interpreter's end
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return _BROKEN_PIPE
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _parser(arguments)
+    try:
+        chosen = parser.parse_args(arguments)
+    except SystemExit as end:  # argparse has printed what there was to say
+        return int(end.code or 0)
+    try:
+        return int(chosen.run(chosen))
+    except BrokenPipeError:
+        raise
+    except CommandError as error:
+        message, status = str(error), error.status
+    except OSError as error:
+        message, status = str(error), EX_OSERR
+    print(f"{parser.prog} {chosen.command}: {message}", file=sys.stderr)
+    return status
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = _Parser(
+        prog="smtpverify",
+        description="Mail over TLS whose server is verified.",
+        epilog="'smtpverify COMMAND --help' tells more of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name in arguments:
+            module = import_module(f".{name}", __name__)
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _abandon_stdout() -> None:
+    """Let what is still buffered go nowhere: the interpreter flushes at its end, and would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,88 @@
+"""What goes to standard output: in colour, in symbols and as wide as the reader can take it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["Screen", "Style"]
+
+_WIDEST = 120  # longer lines are hard to read
+_NARROWEST = 60
+_RESET = "\x1b[0m"
+_IN_ASCII = {"✓": "+", "✗": "x", "─": "-", "│": "|", "…": "..."}
+
+
+class Style(enum.Enum):
+    """How a text looks; the value is its SGR sequence (ECMA-48 8.3.117)."""
+
+    PLAIN = ""
+    TITLE = "\x1b[1m"
+    FAINT = "\x1b[2m"
+    GOOD = "\x1b[32m"
+    BAD = "\x1b[1;31m"
+
+
+class Screen:
+    """Writes lines to a stream.
+
+    Args:
+        stream: standard output if None.
+
+    Attributes:
+        width: in columns; 80 where the stream is no terminal, and `COLUMNS` does not say otherwise.
+        colour: whether styles show: on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self.colour = _shows_colour(self._stream)
+        self.width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))
+        self._substitutes = str.maketrans({} if self._can_encode("".join(_IN_ASCII)) else _IN_ASCII)
+
+    def shown(self, text: str) -> str:
+        """The text in characters that the stream can take."""
+        text = text.translate(self._substitutes)
+        return text if self._can_encode(text) else text.encode("ascii", "backslashreplace").decode()
+
+    def paint(self, text: str, style: Style) -> str:
+        """The text with its style, where styles show."""
+        return f"{style.value}{text}{_RESET}" if self.colour and style.value else text
+
+    def line(self, text: str = "", style: Style = Style.PLAIN) -> None:
+        """Write a line, and see that it is read at once."""
+        print(self.paint(self.shown(text), style), file=self._stream, flush=True)
+
+    def paragraph(self, text: str, style: Style = Style.PLAIN) -> None:
+        """Write a text in lines that fit, all but the first indented."""
+        for text_of_line in textwrap.wrap(self.shown(text), self.width, subsequent_indent="  "):
+            self.line(text_of_line, style)
+
+    def block(self, title: str, text: str) -> None:
+        """Write a text of several lines, which is quoted as it is, under its title."""
+        self.line(f"  {title}", Style.FAINT)
+        for text_of_line in text.splitlines():
+            self.line(f"  │ {text_of_line}".rstrip())
+
+    def _can_encode(self, text: str) -> bool:
+        try:
+            text.encode(self._encoding)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+
+def _shows_colour(stream: TextIO) -> bool:
+    # https://no-color.org: set, and not empty.
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return False
+    # The console of older Windows prints escape sequences as they are; Windows Terminal says who it is.
+    return os.name != "nt" or "WT_SESSION" in os.environ

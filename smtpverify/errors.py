@@ -1,0 +1,206 @@
+"""Every exception and warning of smtpverify, and how they print.
+
+Each class keeps the base that callers of :mod:`smtplib` and :mod:`ssl` already catch. What a peer
+sent never reaches a message unescaped: whoever builds one passes the text through `printable`.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .tls.diagnosis import Diagnosis
+
+__all__ = [
+    "CertificateExpiredError",
+    "CertificateFormatError",
+    "HostnameMismatchError",
+    "InsecureContextError",
+    "PeerVerificationError",
+    "PinFormatError",
+    "PinMismatchError",
+    "PlaintextCredentialsError",
+    "PlaintextFallbackWarning",
+    "PlaintextInjectionError",
+    "PlaintextWarning",
+    "ProtocolError",
+    "ReferenceIdentifierError",
+    "RelayURLError",
+    "SMTPVerifyError",
+    "STARTTLSRefusedError",
+    "TLSHandshakeError",
+    "TLSHandshakeTimeoutError",
+    "TLSRequiredError",
+    "TrustError",
+    "UntrustedCertificateError",
+    "printable",
+]
+
+
+def printable(text: str | bytes, limit: int = 200) -> str:
+    """Escape text from a peer for a log or a terminal.
+
+    Every character that is not printable (control, format and bidirectional characters,
+    surrogates, line separators) and the backslash become backslash escapes, so that the result is
+    one line and unambiguous. Bytes are read as ASCII. At most `limit` characters of the input are
+    kept; a longer one ends in an ellipsis.
+    """
+    if isinstance(text, bytes):
+        # Bytes outside ASCII become lone surrogates, which the escaping below shows as \xNN.
+        text = text[: limit + 1].decode("ascii", "surrogateescape")
+    shown = "".join(char if char.isprintable() and char != "\\" else _escape(char) for char in text[:limit])
+    return shown + "…" if len(text) > limit else shown
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if char == "\\":
+        return "\\\\"
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00  # a byte that was no ASCII
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class SMTPVerifyError(smtplib.SMTPException):
+    """Base of every exception of smtpverify; an `smtplib.SMTPException`.
+
+    Attributes:
+        host: the host that was asked for, or None where none is concerned.
+        port: its port, or None where it is not known (a Unix socket, an in-memory TLS object).
+        diagnosis: what was found out about the failure (`Diagnosis`), or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        # One positional argument, the rest in __dict__: what BaseException needs to pickle. Set
+        # directly, since the inherited initialisers each want arguments of their own.
+        self.args = (message,)
+        self.host = host
+        self.port = port
+        self.diagnosis = diagnosis
+
+    def __str__(self) -> str:
+        # An ssl.SSLError of one argument would print as a tuple.
+        message = str(self.args[0])
+        if self.host is None:
+            return message
+        host = printable(self.host)
+        if self.port is None:
+            return f"{host}: {message}"
+        return f"[{host}]:{self.port}: {message}" if ":" in host else f"{host}:{self.port}: {message}"
+
+
+class PeerVerificationError(SMTPVerifyError, ssl.SSLCertVerificationError):
+    """The peer showed who it is, and it is not whom we asked for. Nothing was sent to it.
+
+    `diagnosis` is always set. `verify_code` (int) and `verify_message` (str) are OpenSSL's own,
+    0 and "" where OpenSSL was content and one of our checks was not.
+    """
+
+    library = "SSL"
+    reason = "CERTIFICATE_VERIFY_FAILED"
+    verify_code = 0
+    verify_message = ""
+
+
+class UntrustedCertificateError(PeerVerificationError):
+    """No chain of acceptable certificates leads from the peer's to a trusted root (RFC 5280 6)."""
+
+
+class CertificateExpiredError(PeerVerificationError):
+    """A certificate of the chain is outside its validity period, on either side of it."""
+
+
+class HostnameMismatchError(PeerVerificationError):
+    """No presented identifier matches the reference identifier (RFC 9525 6)."""
+
+
+class PinMismatchError(PeerVerificationError):
+    """The peer's certificate matches none of the pins."""
+
+
+class TLSRequiredError(SMTPVerifyError, smtplib.SMTPNotSupportedError):
+    """TLS was asked for, and the server does not offer STARTTLS (RFC 3207)."""
+
+
+class STARTTLSRefusedError(TLSRequiredError, smtplib.SMTPResponseException):
+    """The server offered STARTTLS and refused it; `smtp_code` and `smtp_error` are its reply."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        smtp_code: int = -1,
+        smtp_error: bytes = b"",
+        host: str | None = None,
+        port: int | None = None,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        super().__init__(message, host=host, port=port, diagnosis=diagnosis)
+        self.smtp_code = smtp_code
+        self.smtp_error = smtp_error
+
+
+class TLSHandshakeError(SMTPVerifyError, ssl.SSLError):
+    """The TLS handshake broke off before the peer could be judged."""
+
+    library = "SSL"
+    reason = ""
+
+
+class TLSHandshakeTimeoutError(TLSHandshakeError, TimeoutError):
+    """The TLS handshake did not end in time."""
+
+
+class ProtocolError(SMTPVerifyError, smtplib.SMTPServerDisconnected):
+    """The peer broke the SMTP protocol; the connection is closed."""
+
+
+class PlaintextInjectionError(ProtocolError):
+    """Bytes in plaintext waited where only TLS may follow (RFC 3207 4.2); the connection is closed."""
+
+
+class PlaintextCredentialsError(SMTPVerifyError):
+    """Credentials were about to go over plaintext to another machine; nothing was sent."""
+
+
+class RelayURLError(SMTPVerifyError, ValueError):
+    """A host or relay URL can't be used; the message names the part. Nothing was sent."""
+
+
+class ReferenceIdentifierError(SMTPVerifyError, ValueError):
+    """A text is neither a host name nor an address that a certificate could be checked against."""
+
+
+class PinFormatError(SMTPVerifyError, ValueError):
+    """A text is no pin."""
+
+
+class TrustError(SMTPVerifyError, ValueError):
+    """CA file, CA directory, client certificate or key can't be used; the message names the file."""
+
+
+class InsecureContextError(SMTPVerifyError, ValueError):
+    """A context does not verify, or a verifying context was about to be changed."""
+
+
+class CertificateFormatError(SMTPVerifyError, ValueError):
+    """The bytes are no certificate in DER (X.690, RFC 5280 4.1)."""
+
+
+class PlaintextWarning(UserWarning):
+    """Mail goes out in plaintext, and nobody wrote a scheme that says so."""
+
+
+class PlaintextFallbackWarning(PlaintextWarning):
+    """An opportunistic relay URL fell back to plaintext."""

@@ -1,0 +1,1 @@
+"""What is said to the server: the SMTP and LMTP clients."""

@@ -1,0 +1,388 @@
+"""`SMTP`, `SMTP_SSL`, `LMTP`: smtplib's classes, whose peer is verified; and `connect`.
+
+A host may be a relay URL, whose scheme stands for one or more tries (`attempts`). Each try is a new
+connection that knows nothing of the one before. The constructors have the signatures of the running
+Python's smtplib, positional order included, and ours by keyword.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import sys
+
+# By their own names: whoever replaces smtplib's classes by ours must not make ours their own base.
+from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PlaintextFallbackWarning, ProtocolError, RelayURLError
+from ..relay import Mode, Relay
+from ..tls.causes import Cause
+from ..tls.context import create_context
+from ..tls.foreign import check_context, is_tls
+from ..tls.trust import Trust
+from .attempts import GREETING_WAIT, Attempt, attempts, may_fall_back
+from .endpoints import no_delay, port_number
+from .session import Session, one_of, with_client_certificate
+
+if TYPE_CHECKING:
+    import ssl
+    from typing import TypeAlias
+
+    from typing_extensions import Buffer
+
+    from ..relay import Dialect
+    from .session import Reply
+
+    SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer  # as typeshed has it
+
+__all__ = ["LMTP", "SMTP", "SMTP_SSL", "connect"]
+
+_DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+_DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
+
+
+class SMTP(Session):
+    """As `smtplib.SMTP`, with a verified peer.
+
+    Args:
+        host: a host, `host:port`, or a relay URL, whose port wins over the `port` argument. A URL's
+            scheme says how the connection is secured, and it is before the constructor returns.
+        port, local_hostname, timeout, source_address: as in smtplib; `timeout` in seconds.
+        trust: what is believed of the server; `Trust()` if None.
+        server_hostname: whom the server must prove to be, where that is not `host`.
+        allow_plaintext_login: let credentials go over plaintext to another machine.
+        dialect: the meaning of relay URLs' schemes (see `Relay.parse`).
+
+    Attributes:
+        peer: the verified peer (`PeerIdentity`), or None on plaintext.
+        relay: what `host` was read as (`Relay`), or None before `connect()`.
+
+    Raises:
+        RelayURLError: `host` can't be used; nothing was sent.
+        PeerVerificationError: the server is not whom we asked for; nothing was sent to it.
+        TLSRequiredError, TLSHandshakeError: there was no TLS to be had.
+        smtplib.SMTPConnectError: a greeting other than 220.
+    """
+
+    _class_mode = Mode.CALLER
+    _known_host: object = ""  # what we wrote into _host; anything else was written by hand
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = 0,
+        local_hostname: str | None = None,
+        timeout: float = _DEFAULT_TIMEOUT,
+        source_address: SourceAddress | None = None,
+        *,
+        trust: Trust | None = None,
+        server_hostname: str | None = None,
+        allow_plaintext_login: bool = False,
+        dialect: Dialect = _DEFAULT_DIALECT,
+    ) -> None:
+        self._trust = Trust() if trust is None else trust
+        self._server_hostname = server_hostname
+        self._allow_plaintext_login = allow_plaintext_login
+        self._dialect = dialect
+        # Without a host: the local name must be known before a connection can say EHLO.
+        _SMTP.__init__(self, "", 0, local_hostname, timeout, source_address)
+        if host:
+            code, message = self.connect(host, port)
+            if code != 220:  # from a connect() of a subclass
+                self.close()
+                raise smtplib.SMTPConnectError(code, message)
+
+    def connect(
+        self, host: str = "localhost", port: int = 0, source_address: SourceAddress | None = None
+    ) -> Reply:
+        """Connect to a host or relay URL, and secure the connection as its scheme says.
+
+        A connection that is open is closed, and all that was learned from it forgotten.
+
+        Args:
+            host, port, source_address: as for the class.
+
+        Returns:
+            The greeting's code and text.
+
+        Raises:
+            others: as for the class.
+        """
+        if source_address:
+            self.source_address = source_address
+        self._forget_connection()
+        relay = self.relay = self._parsed(host)
+        self._adopt_host(host, relay)
+        mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
+        default_port = relay.meaning.port or self.default_port
+        tries = attempts(mode, relay.port or port_number(port), default_port)
+        failure: Exception | None = None
+        for attempt in tries[:-1]:
+            try:
+                return self._try(relay, attempt, GREETING_WAIT)
+            except Exception as error:
+                self._close_for(error)
+                # Behind a verified peer there is nothing better to try, and plaintext would be worse.
+                if self.peer is not None or not may_fall_back(mode, error):
+                    raise
+                failure = error
+        try:
+            return self._try(relay, tries[-1], None, failure)
+        except Exception as error:
+            self._close_for(error)
+            if failure is not None and error.__cause__ is None:
+                raise error from failure
+            raise
+
+    def _try(
+        self, relay: Relay, attempt: Attempt, greeting_wait: float | None, failure: Exception | None = None
+    ) -> Reply:
+        """Make one connection; what an earlier one, which ended in `failure`, taught is forgotten."""
+        self._forget_connection()
+        self._attempt = attempt
+        if failure is not None and attempt.mode is Mode.PLAINTEXT:
+            self._warn(
+                PlaintextFallbackWarning,
+                f"{relay}: going on in plaintext, since {failure}; "
+                f"{relay.strict_scheme}:// would have refused",
+            )
+        greeting = self._open(relay, attempt.port, greeting_wait)
+        if attempt.mode is Mode.STARTTLS:
+            code, message = self.ehlo()
+            if not 200 <= code <= 299:
+                raise smtplib.SMTPHeloError(code, message)
+            self._start_tls(None, relay.trust)
+        self._secured_by_scheme = relay.mode.uses_tls and attempt.mode.uses_tls
+        if relay.user is not None and relay.password is not None:
+            self.login(relay.user, relay.password)
+        return greeting
+
+    def _open(self, relay: Relay, port: int, greeting_wait: float | None) -> Reply:
+        sys.audit("smtplib.connect", self, relay.host, port)
+        sock = self.sock = self._get_socket(relay.host, port, self.timeout)
+        self.file = None
+        no_delay(sock)
+        if isinstance(sock, socket.socket) and not is_tls(sock):
+            self._await_greeting(sock, greeting_wait)
+        code, message = self.getreply()
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, message)
+        return code, message
+
+    def _await_greeting(self, sock: socket.socket, wait: float | None) -> None:
+        """Look at the first bytes: TLS where a greeting should be, or nothing, is told as such."""
+        timeout = sock.gettimeout()
+        if wait is not None:
+            sock.settimeout(wait if timeout is None else min(wait, timeout))
+        try:
+            head = sock.recv(2, socket.MSG_PEEK)
+        except OSError as error:
+            raise self._failed(
+                ProtocolError,
+                Cause.NO_GREETING,
+                f"the server sent no greeting ({error.strerror or error})",
+                "A server that expects TLS from the first byte says nothing: is this its port 465? "
+                "Then write smtps:// or use SMTP_SSL.",
+            ) from error
+        sock.settimeout(timeout)
+        if head in (b"\x15\x03", b"\x16\x03"):  # a TLS record (RFC 8446 5.1)
+            raise self._failed(
+                ProtocolError,
+                Cause.TLS_NOT_PLAINTEXT,
+                "the server speaks TLS where a greeting in plaintext was expected",
+                "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
+            )
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        sock: socket.socket = _SMTP._get_socket(self, host, port, timeout)  # type: ignore[attr-defined]
+        if self._attempt is not None and self._attempt.mode is Mode.IMPLICIT:
+            sock = self._secure(sock, self._callers_context(), self._effective_trust())
+        return sock
+
+    def _parsed(self, host: str) -> Relay:
+        relay = Relay.parse(host, trust=self._trust, dialect=self._dialect)
+        lmtp = relay.meaning.lmtp
+        if lmtp != isinstance(self, _LMTP) and (relay.scheme or lmtp):
+            wanted = "LMTP" if lmtp else "SMTP"
+            raise RelayURLError(f"scheme: {relay} is for {wanted}, not for {type(self).__name__}")
+        if self._class_mode is Mode.IMPLICIT and relay.scheme and not relay.mode.requires_tls:
+            raise RelayURLError(f"scheme: {type(self).__name__} uses TLS, and {relay.scheme}:// may not")
+        return relay
+
+    def _adopt_host(self, given: str, relay: Relay) -> None:
+        """Keep `_host` for subclasses, which read it, and write it before they connect.
+
+        A name that somebody wrote by hand says who the server must be, as in smtplib, unless it only
+        repeats the host argument.
+        """
+        by_hand = self._host.decode("latin-1") if isinstance(self._host, bytes) else self._host
+        if not by_hand or by_hand in (self._known_host, given):
+            self._host = self._known_host = relay.host
+
+    def _callers_context(self) -> ssl.SSLContext | None:
+        """The context that the caller gave for TLS from the first byte, or None."""
+        return None
+
+
+class SMTP_SSL(SMTP, _SMTP_SSL):
+    """As `smtplib.SMTP_SSL`: TLS from the first byte (RFC 8314 3.3), with a verified peer.
+
+    Args:
+        keyfile, certfile: PEM files with the client's key and certificate, by keyword in every version
+            of Python.
+        context: a verifying context to use in place of our own.
+        others: as for `SMTP`.
+
+    Raises:
+        InsecureContextError: the context does not verify.
+        others: as for `SMTP`.
+    """
+
+    default_port = smtplib.SMTP_SSL_PORT
+    _class_mode = Mode.IMPLICIT
+
+    def _prepare(
+        self, trust: Trust | None, keyfile: Any, certfile: Any, context: ssl.SSLContext | None
+    ) -> Trust:
+        one_of(context, keyfile, certfile)
+        if context is not None:
+            check_context(context)
+        trust = with_client_certificate(trust or Trust(), keyfile, certfile)
+        self.keyfile, self.certfile = keyfile, certfile
+        self._own_context = create_context(trust)
+        self.context = self._own_context if context is None else context
+        return trust
+
+    def _callers_context(self) -> ssl.SSLContext | None:
+        return None if self.context is self._own_context else self.context
+
+    if sys.version_info >= (3, 12):
+
+        def __init__(
+            self,
+            host: str = "",
+            port: int = 0,
+            local_hostname: str | None = None,
+            *,
+            timeout: float = _DEFAULT_TIMEOUT,
+            source_address: SourceAddress | None = None,
+            context: ssl.SSLContext | None = None,
+            keyfile: Any = None,
+            certfile: Any = None,
+            trust: Trust | None = None,
+            server_hostname: str | None = None,
+            dialect: Dialect = _DEFAULT_DIALECT,
+        ) -> None:
+            trust = self._prepare(trust, keyfile, certfile, context)
+            options: Any = {"trust": trust, "server_hostname": server_hostname, "dialect": dialect}
+            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
+
+    else:
+
+        def __init__(
+            self,
+            host: str = "",
+            port: int = 0,
+            local_hostname: str | None = None,
+            keyfile: Any = None,
+            certfile: Any = None,
+            timeout: float = _DEFAULT_TIMEOUT,
+            source_address: SourceAddress | None = None,
+            context: ssl.SSLContext | None = None,
+            *,
+            trust: Trust | None = None,
+            server_hostname: str | None = None,
+            dialect: Dialect = _DEFAULT_DIALECT,
+        ) -> None:
+            trust = self._prepare(trust, keyfile, certfile, context)
+            options: Any = {"trust": trust, "server_hostname": server_hostname, "dialect": dialect}
+            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
+
+
+class LMTP(SMTP, _LMTP):
+    """As `smtplib.LMTP` (RFC 2033): over TCP, or over a Unix socket, whose path is the host.
+
+    For `starttls()` over a Unix socket, which has no name, give `server_hostname`. Else as `SMTP`.
+    """
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = smtplib.LMTP_PORT,
+        local_hostname: str | None = None,
+        source_address: SourceAddress | None = None,
+        timeout: float = _DEFAULT_TIMEOUT,
+        *,
+        trust: Trust | None = None,
+        server_hostname: str | None = None,
+        allow_plaintext_login: bool = False,
+        dialect: Dialect = _DEFAULT_DIALECT,
+    ) -> None:
+        SMTP.__init__(
+            self,
+            host,
+            port,
+            local_hostname,
+            timeout,
+            source_address,
+            trust=trust,
+            server_hostname=server_hostname,
+            allow_plaintext_login=allow_plaintext_login,
+            dialect=dialect,
+        )
+
+    def connect(
+        self, host: str = "localhost", port: int = 0, source_address: SourceAddress | None = None
+    ) -> Reply:
+        """As `SMTP.connect`; an absolute path as host is a Unix socket's."""
+        return SMTP.connect(self, host, port, source_address)
+
+    def _open(self, relay: Relay, port: int, greeting_wait: float | None) -> Reply:
+        if relay.path is None:
+            return super()._open(relay, port, greeting_wait)
+        code, message = _LMTP.connect(self, relay.path)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, message)
+        return code, message
+
+
+def connect(
+    url: str,
+    *,
+    local_hostname: str | None = None,
+    timeout: float = _DEFAULT_TIMEOUT,
+    source_address: SourceAddress | None = None,
+    trust: Trust | None = None,
+    server_hostname: str | None = None,
+    allow_plaintext_login: bool = False,
+    dialect: Dialect = _DEFAULT_DIALECT,
+) -> SMTP:
+    """Connect to a relay URL, verify the server, and log in if the URL holds user and password.
+
+    Args:
+        url: such as `tls://alice@mail.example.org:587`; a scheme is required, so that nobody's mail
+            goes in plaintext by omission.
+        others: as for `SMTP`; `timeout` in seconds.
+
+    Returns:
+        An `SMTP`, or an `LMTP` where the scheme says so, ready to send.
+
+    Raises:
+        RelayURLError: there is no scheme.
+        others: as for `SMTP`.
+    """
+    relay = Relay.parse(url, trust=trust, dialect=dialect)
+    if not relay.scheme:
+        raise RelayURLError(f"scheme: it is missing; write tls://{relay} (STARTTLS) or smtps://{relay}")
+    smtp = (LMTP if relay.meaning.lmtp else SMTP)(
+        local_hostname=local_hostname,
+        timeout=timeout,
+        source_address=source_address,
+        trust=trust,
+        server_hostname=server_hostname,
+        allow_plaintext_login=allow_plaintext_login,
+        dialect=dialect,
+    )
+    smtp.connect(url)
+    return smtp

@@ -1,0 +1,329 @@
+"""A connection's state: who the peer is, what was learned from it, and why it was closed.
+
+The conversation is smtplib's. What is added: TLS goes through the gate; a connection that failed stays
+failed, whoever swallows the error; and what was learned from a server is forgotten with its connection.
+No ssl context is touched here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import smtplib
+import sys
+import warnings
+from smtplib import SMTP as _SMTP
+from typing import TYPE_CHECKING, Any
+
+from ..errors import (
+    PlaintextCredentialsError,
+    PlaintextInjectionError,
+    PlaintextWarning,
+    ReferenceIdentifierError,
+    SMTPVerifyError,
+    STARTTLSRefusedError,
+    TLSRequiredError,
+    printable,
+)
+from ..relay import Mode
+from ..tls.causes import Cause
+from ..tls.diagnosis import Diagnosis
+from ..tls.foreign import check_context, identify, is_tls, secure
+from .endpoints import is_local, waiting_bytes
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from typing import TypeAlias
+
+    from ..relay import Relay
+    from ..tls.identity import PeerIdentity
+    from ..tls.trust import Trust
+    from .attempts import Attempt
+
+    Reply: TypeAlias = tuple[int, bytes]
+
+__all__ = ["Session", "one_of", "with_client_certificate"]
+
+
+class Session(_SMTP):
+    """`smtplib.SMTP` with a peer that is verified, or known to be on plaintext. Base of our classes."""
+
+    peer: PeerIdentity | None = None
+    relay: Relay | None = None
+    esmtp_features: dict[str, str]
+    _host: Any
+    sock: Any
+    _trust: Trust
+    _server_hostname: str | None = None
+    _allow_plaintext_login = False
+    _attempt: Attempt | None = None
+    _refusal: Exception | None = None  # why the connection was closed by us
+    _judged: object = None  # the socket that `peer` speaks of
+    _secured_by_scheme = False
+    _warned = False
+
+    # --- TLS -------------------------------------------------------------------------------------
+
+    def _starttls(self, keyfile: Any, certfile: Any, context: ssl.SSLContext | None) -> Reply:
+        """Put the connection into TLS and verify the server (RFC 3207), as `smtplib.SMTP.starttls`.
+
+        On a connection that its relay URL has secured already, nothing is done and 220 returned.
+
+        Args:
+            keyfile, certfile: PEM files with the client's key and certificate, by keyword in every
+                version of Python.
+            context: a verifying context to use in place of our own.
+
+        Returns:
+            The reply to STARTTLS.
+
+        Raises:
+            TLSRequiredError: STARTTLS is not offered, or is refused. This and all of the following
+                close the connection.
+            PeerVerificationError: the server is not whom we asked for; nothing was sent to it.
+            TLSHandshakeError: the handshake broke off.
+            PlaintextInjectionError: there was plaintext where only TLS may follow.
+            InsecureContextError: the context does not verify; the connection goes on as it was, here and
+                in the next case.
+            smtplib.SMTPNotSupportedError: the connection is in TLS already.
+        """
+        if self._secured_by_scheme and self.sock is not None:
+            return 220, b"2.0.0 The connection is secured already"
+        one_of(context, keyfile, certfile)
+        if context is not None:
+            check_context(context)
+        trust = with_client_certificate(self._effective_trust(), keyfile, certfile)
+        self.ehlo_or_helo_if_needed()
+        if self.peer is not None:
+            raise smtplib.SMTPNotSupportedError("the connection is in TLS already (RFC 3207 4.2)")
+        return self._start_tls(context, trust)
+
+    def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> Reply:
+        if not self.has_extn("starttls"):
+            raise self._failed(
+                TLSRequiredError,
+                Cause.STARTTLS_NOT_OFFERED,
+                "the server does not offer STARTTLS",
+                "If it should, somebody may be between you and the server. If it is not meant to, "
+                "try TLS from the first byte: smtps://, port 465.",
+            )
+        self._nothing_waits("ahead of")
+        code, reply = self.docmd("STARTTLS")
+        if code != 220:
+            refused = self._failed(
+                STARTTLSRefusedError,
+                Cause.STARTTLS_REFUSED,
+                f"the server refused STARTTLS: {code} {printable(reply)}",
+                "Ask the server's administrator; a code 454 may pass by itself.",
+            )
+            refused.smtp_code, refused.smtp_error = code, reply
+            raise refused
+        self._nothing_waits("behind")
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+        self.sock = self._secure(self.sock, context, trust)
+        self._forget_ehlo()  # RFC 3207 4.2
+        return code, reply
+
+    def _nothing_waits(self, where: str) -> None:
+        """Refuse bytes in plaintext that the server, or somebody before it, sent unasked."""
+        waiting = waiting_bytes(self.sock, self.file)
+        if waiting:
+            raise self._failed(
+                PlaintextInjectionError,
+                Cause.PLAINTEXT_INJECTED,
+                f"plaintext came {where} the change to TLS: '{printable(waiting, 60)}'",
+                "Somebody between you and the server may have put it there (RFC 3207 4.2); "
+                "tell the server's administrator.",
+            )
+
+    def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
+        try:
+            secured, peer = secure(sock, self._server_name(), trust, context)
+        except Exception as error:
+            sock.close()
+            self._close_with_port(error)
+            raise
+        self.peer, self._judged = peer, secured
+        return secured
+
+    def _judge_socket(self) -> None:
+        """Judge a socket that somebody else has put into `sock`, before the first byte."""
+        sock = self.sock
+        if sock is self._judged:
+            return
+        peer = None
+        if is_tls(sock):
+            try:
+                peer = identify(sock, self._server_name(), self._effective_trust())
+            except Exception as error:
+                self._close_with_port(error)
+                raise
+        self.peer, self._judged = peer, sock
+
+    # --- the conversation ------------------------------------------------------------------------
+
+    def send(self, s: Any) -> None:
+        """As `smtplib.SMTP.send`.
+
+        Raises:
+            smtplib.SMTPServerDisconnected: there is no connection; names the failure that closed it.
+        """
+        self._want_connection()
+        super().send(s)
+
+    def getreply(self) -> Reply:
+        """As `smtplib.SMTP.getreply`.
+
+        Raises:
+            smtplib.SMTPServerDisconnected: as `send`.
+            TLSHandshakeError: in the place of a reply, the server refused the client's certificate.
+        """
+        self._want_connection()
+        try:
+            return super().getreply()
+        except smtplib.SMTPServerDisconnected as error:
+            failure = error.__context__
+            if not isinstance(failure, SMTPVerifyError):
+                raise
+            self._close_with_port(failure)
+            raise failure from failure.__cause__
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """As `smtplib.SMTP.putcmd`.
+
+        Raises:
+            PlaintextCredentialsError: the command is AUTH, over plaintext, to another machine.
+        """
+        if cmd.lstrip()[:4].upper() == "AUTH":
+            self._refuse_plaintext_credentials()
+        super().putcmd(cmd, args)
+
+    def mail(self, sender: str, options: Any = ()) -> Reply:
+        """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext."""
+        self._want_connection()
+        unsaid = self.relay is None or self.relay.mode is Mode.CALLER
+        if self.peer is None and unsaid and not self._warned and not is_local(self.sock):
+            self._warned = True
+            self._warn(
+                PlaintextWarning,
+                f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
+                "smtps:// before the host, or smtp+notls:// if that is meant.",
+            )
+        return super().mail(sender, options)
+
+    def close(self) -> None:
+        """Close the connection and forget what was learned from the server."""
+        super().close()
+        self._forget_ehlo()
+
+    def _want_connection(self) -> None:
+        if self.sock is None:
+            if self._refusal is None:
+                raise smtplib.SMTPServerDisconnected("please run connect() first")
+            raise smtplib.SMTPServerDisconnected(
+                f"the connection was closed: {self._refusal}"
+            ) from self._refusal
+        self._judge_socket()
+
+    def _refuse_plaintext_credentials(self) -> None:
+        self._want_connection()
+        if self.peer is None and not self._allow_plaintext_login and not is_local(self.sock):
+            raise self._error(
+                PlaintextCredentialsError,
+                None,
+                "credentials do not go over plaintext; call starttls() first, write tls:// or smtps:// "
+                "before the host, or give allow_plaintext_login=True",
+            )
+
+    def _server_name(self) -> str | bytes:
+        relay_name = self.relay.server_name if self.relay else None
+        name = self._server_hostname or relay_name or self._host
+        if not name:
+            raise ReferenceIdentifierError("this connection has no host to verify; give server_hostname")
+        return name
+
+    def _effective_trust(self) -> Trust:
+        return self.relay.trust if self.relay else self._trust
+
+    # --- state and errors ------------------------------------------------------------------------
+
+    def _forget_ehlo(self) -> None:
+        self.helo_resp = self.ehlo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
+        self.command_encoding = "ascii"
+
+    def _forget_connection(self) -> None:
+        self.close()
+        self.peer = self._refusal = self._judged = self._attempt = None
+        self._secured_by_scheme = self._warned = False
+
+    def _error(self, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "") -> Any:
+        diagnosis = Diagnosis(cause, summary, remedy) if cause else None
+        host = self.relay.host if self.relay else self._host
+        if isinstance(host, bytes):
+            host = host.decode("ascii", "backslashreplace")
+        port = self._attempt.port if self._attempt else None
+        return kind(summary, host=host or "Unix socket", port=port, diagnosis=diagnosis)
+
+    def _failed(self, kind: type[Any], cause: Cause, summary: str, remedy: str) -> Any:
+        """Make an error of ours and close for it."""
+        error = self._error(kind, cause, summary, remedy)
+        self._close_for(error)
+        return error
+
+    def _close_with_port(self, error: Exception) -> None:
+        """Close for an error of the gate, which knows the port of the socket and not the one asked for."""
+        if isinstance(error, SMTPVerifyError) and self._attempt is not None:
+            error.port = self._attempt.port
+        self._close_for(error)
+
+    def _close_for(self, error: Exception) -> None:
+        """Close for good: whoever swallows the error can't go on, and is told why."""
+        self.close()
+        self._refusal = error
+
+    def _warn(self, category: type[Warning], message: str) -> None:
+        """Warn in the name of whoever called into the mail classes."""
+        frame, level = sys._getframe(1), 3  # the level at which warn() would name the frame above
+        while frame.f_back is not None and _is_mail_code(frame.f_back.f_globals.get("__name__")):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(message, category, stacklevel=level)
+
+    # --- the signature of the running Python -----------------------------------------------------
+
+    if sys.version_info >= (3, 12):
+
+        def starttls(  # noqa: D102
+            self, *, context: ssl.SSLContext | None = None, keyfile: Any = None, certfile: Any = None
+        ) -> Reply:
+            return self._starttls(keyfile, certfile, context)
+
+    else:
+
+        def starttls(  # noqa: D102
+            self, keyfile: Any = None, certfile: Any = None, context: ssl.SSLContext | None = None
+        ) -> Reply:
+            return self._starttls(keyfile, certfile, context)
+
+    starttls.__doc__ = _starttls.__doc__
+
+
+def one_of(context: object, keyfile: object, certfile: object) -> None:
+    """Refuse a context together with a key or certificate, as smtplib does."""
+    for name, value in (("keyfile", keyfile), ("certfile", certfile)):
+        if context is not None and value is not None:
+            raise ValueError(f"context and {name} arguments are mutually exclusive")
+
+
+def with_client_certificate(trust: Trust, keyfile: Any, certfile: Any) -> Trust:
+    """The trust with a client certificate given in smtplib's way."""
+    if keyfile is None and certfile is None:
+        return trust
+    return dataclasses.replace(trust, client_cert=certfile, client_key=keyfile)
+
+
+def _is_mail_code(module: object) -> bool:
+    return module == "smtplib" or str(module).partition(".")[0] == __name__.partition(".")[0]

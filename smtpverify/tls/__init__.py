@@ -1,0 +1,1 @@
+"""Who is the server? Names, certificates, pins, trust, and the gate; knows nothing of SMTP."""

@@ -1,0 +1,157 @@
+"""Contexts and connections that others made: checked, used, and never changed."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InsecureContextError, SMTPVerifyError, printable
+from .causes import Cause, explain_verdict
+from .context import VerifyingContext, VerifyingSocket, create_context
+from .diagnosis import Evidence, handshake_failure, untrusted
+from .identity import PeerIdentity, evidence_of, is_recent, judge, port_of
+from .names import reference_identifier
+from .pins import find_pin
+
+if TYPE_CHECKING:
+    import socket
+
+    from .names import ReferenceIdentifier
+    from .trust import Trust
+
+__all__ = ["check_context", "identify", "is_tls", "secure"]
+
+
+def check_context(context: ssl.SSLContext) -> None:
+    """Check that a context handed in by a caller verifies; it is not changed.
+
+    Raises:
+        InsecureContextError: it does not.
+    """
+    if isinstance(context, VerifyingContext):
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise InsecureContextError(f"context: an ssl.SSLContext is wanted, not {type(context).__name__}")
+    missing = [
+        what
+        for what, present in (
+            ("verify_mode is not CERT_REQUIRED", context.verify_mode == ssl.CERT_REQUIRED),
+            ("check_hostname is off", context.check_hostname),
+        )
+        if not present
+    ]
+    if missing:
+        raise InsecureContextError(
+            f"context: it accepts an impostor ({', '.join(missing)}); leave it out, or pass one from "
+            "smtpverify.create_context() or ssl.create_default_context()"
+        )
+
+
+def is_tls(sock: object) -> bool:
+    """Whether a socket does TLS, in the standard library's way or in pyOpenSSL's."""
+    return (
+        isinstance(sock, ssl.SSLSocket)
+        or hasattr(sock, "getpeercert")
+        or hasattr(sock, "get_peer_certificate")
+    )
+
+
+def secure(
+    sock: socket.socket, server_hostname: str | bytes, trust: Trust, context: ssl.SSLContext | None = None
+) -> tuple[ssl.SSLSocket, PeerIdentity]:
+    """Set TLS up on a connected socket and verify the peer.
+
+    Args:
+        sock: the socket; it is taken over, and closed on failure.
+        server_hostname: whom the peer must prove to be.
+        trust: what is believed of it. With a `context` its pins count, and the context's roots.
+        context: a caller's own verifying context, or None for that of `trust`.
+
+    Raises:
+        InsecureContextError: the context does not verify.
+        ReferenceIdentifierError: `server_hostname` is neither a name nor an address.
+        PeerVerificationError, TLSHandshakeError: as `VerifyingContext.wrap_socket`.
+    """
+    wrapped: ssl.SSLSocket
+    try:
+        if context is None:
+            context = create_context(trust)
+        check_context(context)
+        if isinstance(context, VerifyingContext):
+            wrapped = context.wrap_socket(sock, server_hostname=server_hostname)
+        else:
+            wrapped = _wrap(sock, reference_identifier(server_hostname), context)
+    except BaseException:
+        sock.close()
+        raise
+    return wrapped, identify(wrapped, server_hostname, trust)
+
+
+def _wrap(sock: socket.socket, reference: ReferenceIdentifier, context: ssl.SSLContext) -> ssl.SSLSocket:
+    # A context with a wrap_socket() of its own (truststore) verifies there, and nowhere else.
+    own = type(context).wrap_socket is not ssl.SSLContext.wrap_socket
+    try:
+        return context.wrap_socket(sock, server_hostname=reference.text, do_handshake_on_connect=own)
+    except OSError as error:
+        # The socket is closed already: what the peer sent can't be read any more.
+        evidence = Evidence(reference, error=error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            verdict = getattr(error, "verify_code", 0), getattr(error, "verify_message", str(error))
+            failure = untrusted(evidence, *explain_verdict(verdict[0], printable(verdict[1])))
+            failure.verify_code, failure.verify_message = verdict
+            raise failure from error
+        raise handshake_failure(evidence) from error
+
+
+def identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdentity:
+    """Judge a TLS socket that somebody else made, after its handshake, which is made if need be.
+
+    Args:
+        sock: the socket; it is closed on failure.
+        server_hostname: whom the peer must prove to be.
+        trust: whose pins count; the roots were those of the socket's own context.
+
+    Raises:
+        PeerVerificationError: the socket's context does not verify, or the peer is not whom we asked for.
+        TLSHandshakeError: the handshake broke off.
+    """
+    try:
+        return _identify(sock, server_hostname, trust)
+    except BaseException as error:
+        if isinstance(error, SMTPVerifyError) and isinstance(sock, ssl.SSLSocket):
+            error.port = error.port or port_of(sock)  # the gate has closed the socket, and knew it
+        sock.close()
+        raise
+
+
+def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdentity:
+    reference = reference_identifier(server_hostname)
+    if not isinstance(sock, ssl.SSLSocket):
+        raise untrusted(
+            Evidence(reference),
+            Cause.CONTEXT_NOT_VERIFYING,
+            f"TLS was set up by a {type(sock).__name__}, which can't be judged",
+            "Use a socket of the ssl module.",
+        )
+    try:
+        if sock._sslobj is None:  # type: ignore[attr-defined]
+            raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
+        sock.do_handshake()
+    except SMTPVerifyError:
+        raise
+    except OSError as error:
+        raise handshake_failure(evidence_of(sock, reference, error)) from error
+    if isinstance(sock, VerifyingSocket) and sock.peer is not None and sock.peer.reference == reference:
+        # The gate has judged it, by a trust that its maker chose; pins and version of ours count besides.
+        pinned = not trust.pins or find_pin(trust.pins, sock.peer.certificate)
+        if pinned and is_recent(sock.peer.tls_version, trust):
+            return sock.peer
+    elif sock.context.verify_mode != ssl.CERT_REQUIRED and not trust.pins_only:
+        raise untrusted(
+            evidence_of(sock, reference),
+            Cause.CONTEXT_NOT_VERIFYING,
+            "TLS was set up without verification: whoever answered was accepted",
+            "Set it up with smtpverify.create_context() or ssl.create_default_context().",
+        )
+    return judge(sock, reference, trust)

@@ -1,0 +1,266 @@
+"""Exceptions and warnings: their bases, how they print, and that they survive a pickle."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import smtplib
+import ssl
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+import smtpverify
+from smtpverify import Cause, Diagnosis, errors
+from smtpverify.errors import SMTPVerifyError, printable
+
+# Class -> its bases, and what else callers of smtplib and ssl catch it as.
+BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
+    SMTPVerifyError: (smtplib.SMTPException, OSError),
+    errors.PeerVerificationError: (SMTPVerifyError, ssl.SSLCertVerificationError, ssl.SSLError, ValueError),
+    errors.UntrustedCertificateError: (errors.PeerVerificationError,),
+    errors.CertificateExpiredError: (errors.PeerVerificationError,),
+    errors.HostnameMismatchError: (errors.PeerVerificationError, ssl.CertificateError),
+    errors.PinMismatchError: (errors.PeerVerificationError,),
+    errors.TLSRequiredError: (SMTPVerifyError, smtplib.SMTPNotSupportedError),
+    errors.STARTTLSRefusedError: (errors.TLSRequiredError, smtplib.SMTPResponseException),
+    errors.TLSHandshakeError: (SMTPVerifyError, ssl.SSLError),
+    errors.TLSHandshakeTimeoutError: (errors.TLSHandshakeError, TimeoutError),
+    errors.ProtocolError: (SMTPVerifyError, smtplib.SMTPServerDisconnected),
+    errors.PlaintextInjectionError: (errors.ProtocolError,),
+    errors.PlaintextCredentialsError: (SMTPVerifyError,),
+    errors.RelayURLError: (SMTPVerifyError, ValueError),
+    errors.ReferenceIdentifierError: (SMTPVerifyError, ValueError),
+    errors.PinFormatError: (SMTPVerifyError, ValueError),
+    errors.TrustError: (SMTPVerifyError, ValueError),
+    errors.InsecureContextError: (SMTPVerifyError, ValueError),
+    errors.CertificateFormatError: (SMTPVerifyError, ValueError),
+}
+WARNINGS: dict[type[Warning], type[Warning]] = {
+    errors.PlaintextWarning: UserWarning,
+    errors.PlaintextFallbackWarning: errors.PlaintextWarning,
+}
+
+every = pytest.mark.parametrize("kind", BASES, ids=lambda kind: kind.__name__)
+
+DIAGNOSIS = Diagnosis(Cause.EXPIRED, "the certificate expired", "Have it renewed.", chain=(b"\x30\x00",))
+
+
+def test_none_is_left_out() -> None:
+    classes = {value for value in vars(errors).values() if isinstance(value, type)}
+    assert classes == {*BASES, *WARNINGS}
+    assert set(errors.__all__) == {one.__name__ for one in classes} | {"printable"}
+
+
+@every
+def test_bases(kind: type[SMTPVerifyError]) -> None:
+    for base in BASES[kind]:
+        assert issubclass(kind, base)
+    assert kind.__name__ == "SMTPVerifyError" or kind.__doc__
+
+
+@pytest.mark.parametrize("kind", WARNINGS)
+def test_warnings(kind: type[Warning]) -> None:
+    assert issubclass(kind, WARNINGS[kind])
+    assert not issubclass(kind, smtplib.SMTPException)
+
+
+def test_a_refusal_is_no_verdict_and_a_verdict_no_refusal() -> None:
+    # Who falls back on the one must not fall back on the other.
+    assert not issubclass(errors.PeerVerificationError, errors.TLSHandshakeError)
+    assert not issubclass(errors.PeerVerificationError, (ConnectionError, smtplib.SMTPServerDisconnected))
+    assert not issubclass(errors.TLSHandshakeError, ssl.SSLCertVerificationError)
+
+
+@every
+@pytest.mark.parametrize(
+    ("host", "port", "shown"),
+    [
+        (None, None, "it failed"),
+        (None, 25, "it failed"),
+        ("mail.example.org", None, "mail.example.org: it failed"),
+        ("mail.example.org", 25, "mail.example.org:25: it failed"),
+        ("192.0.2.1", 25, "192.0.2.1:25: it failed"),
+        ("::1", 465, "[::1]:465: it failed"),
+        ("fe80::1%eth0", 25, "[fe80::1%eth0]:25: it failed"),
+        ("::1", None, "::1: it failed"),
+        ("a\n\x1b[2J", 25, r"a\x0a\x1b[2J:25: it failed"),
+    ],
+)
+def test_str(kind: type[SMTPVerifyError], host: str | None, port: int | None, shown: str) -> None:
+    error = kind("it failed", host=host, port=port)
+    assert str(error) == shown
+    assert f"{error}" == shown
+    assert repr(error) == f"{kind.__name__}('it failed')"
+    assert error.args == ("it failed",)
+
+
+@every
+def test_attributes(kind: type[SMTPVerifyError]) -> None:
+    error = kind("it failed")
+    assert (error.host, error.port, error.diagnosis) == (None, None, None)
+    error = kind("it failed", host="mail.example.org", port=25, diagnosis=DIAGNOSIS)
+    assert (error.host, error.port, error.diagnosis) == ("mail.example.org", 25, DIAGNOSIS)
+
+
+def test_attributes_that_the_bases_have() -> None:
+    verdict = errors.HostnameMismatchError("it failed")
+    assert (verdict.library, verdict.reason) == ("SSL", "CERTIFICATE_VERIFY_FAILED")
+    assert (verdict.verify_code, verdict.verify_message) == (0, "")
+    broken = errors.TLSHandshakeError("it failed")
+    assert (broken.library, broken.reason) == ("SSL", "")
+    refused = errors.STARTTLSRefusedError("it failed")
+    assert (refused.smtp_code, refused.smtp_error) == (-1, b"")
+    refused = errors.STARTTLSRefusedError("it failed", smtp_code=454, smtp_error=b"4.7.0 not now", port=25)
+    assert (refused.smtp_code, refused.smtp_error, refused.port) == (454, b"4.7.0 not now", 25)
+
+
+def full(kind: type[SMTPVerifyError]) -> Any:
+    """An error with every attribute set to something other than its default."""
+    error: Any = kind("it failed", host="mail.example.org", port=25, diagnosis=DIAGNOSIS)
+    if isinstance(error, errors.PeerVerificationError):
+        error.verify_code, error.verify_message = 10, "certificate has expired"
+    if isinstance(error, errors.TLSHandshakeError):
+        error.reason = "NO_SHARED_CIPHER"
+    if isinstance(error, errors.STARTTLSRefusedError):
+        error.smtp_code, error.smtp_error = 454, b"4.7.0 not now"
+    return error
+
+
+NAMES = (
+    "args",
+    "host",
+    "port",
+    "diagnosis",
+    "verify_code",
+    "verify_message",
+    "library",
+    "reason",
+    "smtp_code",
+    "smtp_error",
+    "errno",
+    "strerror",
+)
+
+
+@every
+@pytest.mark.parametrize(
+    "twin",
+    [
+        *(
+            pytest.param(
+                lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol)),
+                id=f"pickle{protocol}",
+            )
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+        ),
+        copy.copy,
+        copy.deepcopy,
+    ],
+)
+def test_pickle_and_copy(kind: type[SMTPVerifyError], twin: Any) -> None:
+    error = full(kind)
+    other = twin(error)
+    assert type(other) is kind
+    assert other is not error
+    assert str(other) == str(error) == "mail.example.org:25: it failed"
+    assert vars(other) == vars(error)
+    for name in NAMES:
+        assert getattr(other, name, None) == getattr(error, name, None)
+
+
+@every
+def test_it_can_be_raised_from_another(kind: type[SMTPVerifyError]) -> None:
+    cause = ssl.SSLError(1, "[SSL] below")
+    with pytest.raises(smtplib.SMTPException) as caught:
+        raise kind("it failed") from cause
+    assert caught.value.__cause__ is cause
+
+
+def test_all_are_of_the_public_face() -> None:
+    for kind in (*BASES, *WARNINGS):
+        assert getattr(smtpverify, kind.__name__) is kind
+        assert kind.__name__ in smtpverify.__all__
+
+
+# --- printable -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        (b"", ""),
+        ("mail.example.org", "mail.example.org"),
+        ("büro 🔑 漢字", "büro 🔑 漢字"),
+        ("a b", "a b"),
+        ("\0\a\b\t\n\v\f\r\x1b\x7f", r"\x00\x07\x08\x09\x0a\x0b\x0c\x0d\x1b\x7f"),
+        ("\x80\x85\x9b\x9f\xa0\xad", r"\x80\x85\x9b\x9f\xa0\xad"),  # C1, NBSP, soft hyphen
+        ("\u2028\u2029", r"\u2028\u2029"),  # separators of lines
+        ("\u200b\u200d\ufeff", r"\u200b\u200d\ufeff"),  # of no width
+        ("\u202a\u202b\u202c\u202d\u202e\u2066\u2069", r"\u202a\u202b\u202c\u202d\u202e\u2066\u2069"),  # bidi
+        ("\ud800\udfff", r"\ud800\udfff"),
+        ("\udc80\udcff", r"\x80\xff"),  # octets by surrogateescape
+        ("\U000e0001\U0010ffff", r"\U000e0001\U0010ffff"),
+        ("\ue000\u0378", r"\ue000\u0378"),  # private, unassigned
+        ("\\n", r"\\n"),
+        (b"\\n\r\n", r"\\n\x0d\x0a"),
+        (b"\x1b[2J\x80\xff", r"\x1b[2J\x80\xff"),
+        ("bü".encode(), r"b\xc3\xbc"),
+    ],
+)
+def test_printable(text: str | bytes, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("char", ["a", "\n", "🔑"])
+def test_long_text(char: str) -> None:
+    one = printable(char)
+    assert printable(200 * char) == 200 * one
+    assert printable(201 * char) == 200 * one + "…"
+    assert printable(10_000_000 * char) == 200 * one + "…"
+    assert printable(5 * char, 5) == 5 * one
+    assert printable(6 * char, 5) == 5 * one + "…"
+
+
+def test_long_bytes() -> None:
+    assert printable(200 * b"\xff") == 200 * r"\xff"
+    assert printable(201 * b"\xff") == 200 * r"\xff" + "…"
+    assert printable(b"abc", 0) == "…"
+
+
+ANY = st.text(st.characters() | st.sampled_from("\0\n\r\x1b\x7f\x85\u2028\u202e\ud800\udcff\\…"))
+
+
+@given(ANY | st.binary(), st.integers(0, 50))
+def test_printable_is_of_one_line_and_shows_all(text: str | bytes, limit: int) -> None:
+    """The docstring of `printable`: "the result is one line and unambiguous"."""
+    shown = printable(text, limit)
+    assert shown.isprintable()
+    assert len(shown.splitlines()) <= 1
+    assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert shown.endswith("…") or len(text) <= limit
+    if len(text) > limit:
+        return
+    # Read back, it is what was given, an octet outside of ASCII as the character of the same number.
+    assert _read_back(shown) == (text.decode("latin-1") if isinstance(text, bytes) else _octets_read(text))
+
+
+def _octets_read(text: str) -> str:
+    return "".join(chr(ord(char) - 0xDC00) if "\udc80" <= char <= "\udcff" else char for char in text)
+
+
+def _read_back(shown: str) -> str:
+    # unicode_escape reads Latin-1: what is not ASCII must be escaped first.
+    escaped = "".join(char if char.isascii() else f"\\U{ord(char):08x}" for char in shown)
+    return escaped.encode("ascii").decode("unicode_escape")
+
+
+@given(ANY, st.none() | ANY, st.none() | st.integers(1, 65535))
+def test_what_an_error_shows_of_its_host_is_printable(
+    message: str, host: str | None, port: int | None
+) -> None:
+    error = SMTPVerifyError(printable(message), host=host, port=port)
+    assert str(error).isprintable()
