@@ -115,7 +115,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .relay import Mode, Relay
+    from .relay import Relay
+    from .schemes import Mode
     from .smtp.client import LMTP, SMTP, SMTP_SSL, connect
     from .tls.causes import Cause
     from .tls.context import VerifyingContext, create_context
@@ -129,7 +130,7 @@ else:
     # Loaded when first asked for: together they cost as much again as smtplib, and many a program
     # imports a mail library without sending mail.
     _LATE = {
-        "Mode": "relay",
+        "Mode": "schemes",
         "Relay": "relay",
         "LMTP": "smtp.client",
         "SMTP": "smtp.client",

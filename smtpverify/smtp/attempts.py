@@ -19,7 +19,7 @@ from ..errors import (
     TLSHandshakeError,
     TLSRequiredError,
 )
-from ..relay import Mode
+from ..schemes import Mode
 
 __all__ = ["GREETING_WAIT", "Attempt", "attempts", "may_fall_back"]
 

@@ -16,7 +16,8 @@ from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PlaintextFallbackWarning, ProtocolError, RelayURLError
-from ..relay import Mode, Relay
+from ..relay import Relay
+from ..schemes import Mode
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from ..relay import Dialect
+    from ..schemes import Dialect
     from .session import Reply
 
     SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer  # as typeshed has it

@@ -24,7 +24,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..relay import Mode
+from ..schemes import Mode
 from ..tls.causes import Cause
 from ..tls.diagnosis import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure
