@@ -195,6 +195,12 @@ CASES: dict[str, Case] = {
         names(OTHER, "*.EXAMPLE.org"),
         host="a.mail.example.org",
     ),
+    "above": Case(
+        *WRONG,
+        f"the certificate is valid for example.org, *.mx.example.org, not for {HOST}",
+        ISSUED_FOR_THIS,
+        names("example.org", "*.mx.example.org"),
+    ),
     "as deep, with an underscore": Case(
         *WRONG,
         "the certificate is valid for *.example.org, not for a_b.example.org",
@@ -205,7 +211,7 @@ CASES: dict[str, Case] = {
     "U-label": Case(
         HostnameMismatchError,
         Cause.INTERNATIONALIZED_NAME,
-        f"the certificate is valid for b\\xc3\\xbccher.example.org, not for {A_LABEL}",
+        f"the certificate is valid for b\\xc3\\xbccher.example.org, not for {A_LABEL} ({U_LABEL})",
         f"bears the A-labels {A_LABEL} (IDNA 2008, RFC 5891). Connect by",
         raw_names((DNS_NAME, U_LABEL.encode())),
         host=U_LABEL,
@@ -214,7 +220,7 @@ CASES: dict[str, Case] = {
     "given in A-labels": Case(
         HostnameMismatchError,
         Cause.INTERNATIONALIZED_NAME,
-        f"the certificate is valid for xn--bchr-bva.example.org, not for {A_LABEL}",
+        f"the certificate is valid for xn--bchr-bva.example.org, not for {A_LABEL} ({U_LABEL})",
         "A-labels",
         names("xn--bchr-bva.example.org"),
         host=A_LABEL,

@@ -218,6 +218,8 @@ def test_a_client_without_certificate_on_tls_1_3(world: World, smtp_server: Serv
     sock = wrap(server)
     failure = refusal(TLSHandshakeError, Cause.CLIENT_CERTIFICATE_REFUSED, sock.recv, 3)
     assert failure.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert type(failure.__cause__) is ssl.SSLError
+    assert failure.diagnosis.openssl_message == str(failure.__cause__)
     refusal(TLSHandshakeError, None, sock.send, b"x")
     assert sock.fileno() == -1
     assert_no_byte(server)

@@ -20,6 +20,7 @@ from smtpverify.tls.names import (
     find_match,
     reference_identifier,
     split_host_port,
+    u_labels,
 )
 from tests.bed import Authority
 from tests.bed.certs import ec_key, san_der
@@ -112,7 +113,7 @@ def attempt(text: str) -> ReferenceIdentifier | ReferenceIdentifierError:
 @example("é." * 100_000)
 @moderately
 def test_a_text_is_a_reference_identifier_or_an_error(text: str) -> None:
-    """RFC 9525 6.1.2: of one form, so that its own text is made into itself again."""
+    """RFC 9525 6.1: of one form, so that its own text is made into itself again."""
     reference = attempt(text)
     if isinstance(reference, ReferenceIdentifierError):
         assert str(reference).isprintable()
@@ -168,7 +169,7 @@ def test_what_a_resolver_takes_for_an_address_is_no_name(text: str) -> None:
 @given(st.ip_addresses())
 @moderately
 def test_every_spelling_of_an_address_is_the_same(address: object) -> None:
-    """RFC 9525 6.5: an IP-ID is compared octet by octet, so that its spelling is of no account."""
+    """RFC 9525 6.4: an IP-ID is compared octet by octet, so that its spelling is of no account."""
     parsed = ip_address(str(address))
     presented = [dns(str(parsed)), ip(parsed.packed)]
     for text in (str(parsed), parsed.exploded, parsed.exploded.upper()):
@@ -337,7 +338,7 @@ def test_an_invalid_presented_identifier_matches_not_even_itself(name: str, pres
 @given(st.binary(max_size=20), st.ip_addresses())
 @moderately
 def test_an_address_is_its_octets_and_nothing_else(octets: bytes, address: object) -> None:
-    """RFC 9525 6.5: all octets of the iPAddress, and an iPAddress alone."""
+    """RFC 9525 6.4: all octets of the iPAddress, and an iPAddress alone."""
     reference = reference_identifier(str(address))
     assert (find_match(reference, [ip(octets)]) is not None) == (octets == ip_address(str(address)).packed)
     same = [PresentedIdentifier(kind, reference.octets, "x") for kind in IdentifierKind]
@@ -367,6 +368,20 @@ def test_an_address_is_its_octets_and_nothing_else(octets: bytes, address: objec
 )
 def test_a_presented_identifier_shows_itself_escaped(identifier: PresentedIdentifier, shown: str) -> None:
     assert str(identifier) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("xn--bcher-kva.example", "bücher.example"),
+        ("a.xn--strae-oqa.example", "a.straße.example"),
+        ("bcher.example", None),
+        ("xn--a.example", None),
+        ("xn--", None),
+    ],
+)
+def test_u_labels(name: str, shown: str | None) -> None:
+    assert u_labels(name) == shown
 
 
 def test_an_error_does_not_repeat_the_whole_of_a_long_text() -> None:

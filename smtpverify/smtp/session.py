@@ -104,8 +104,8 @@ class Session(_SMTP):
                 TLSRequiredError,
                 Cause.STARTTLS_NOT_OFFERED,
                 "the server does not offer STARTTLS",
-                "If it should, somebody may be between you and the server. If it is not meant to, "
-                "try TLS from the first byte: smtps://, port 465.",
+                "If it used to, somebody may be between you and the server. Some servers speak TLS from the "
+                "first byte instead: smtps://, port 465.",
             )
         self._nothing_waits("ahead of")
         code, reply = self.docmd("STARTTLS")

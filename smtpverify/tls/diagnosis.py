@@ -23,7 +23,7 @@ from ..errors import (
     printable,
 )
 from .causes import Cause, explain_reason, explain_verdict
-from .names import IdentifierKind
+from .names import IdentifierKind, u_labels
 from .pins import Pin
 from .x509 import Certificate
 
@@ -129,7 +129,6 @@ def name_mismatch(evidence: Evidence, leaf: Certificate) -> HostnameMismatchErro
     """The error for a certificate none of whose identifiers matches."""
     reference = evidence.reference
     text = reference.text
-    wanted = text if reference.given.isascii() else f"{text} ({printable(reference.given)})"
     address = reference.kind is IdentifierKind.IP
     names = [_short(name) for name in leaf.san if name.kind is not IdentifierKind.OTHER]
     valid_for = ", ".join(names[:_NAMES_SHOWN])
@@ -140,7 +139,9 @@ def name_mismatch(evidence: Evidence, leaf: Certificate) -> HostnameMismatchErro
         if names
         else "the certificate names no host in subjectAltName, and so is not valid for "
     )
-    summary += f"{'the address ' if address else ''}{wanted}"
+    summary += f"{'the address ' if address else ''}{text}"
+    if unicode := u_labels(text):
+        summary += f" ({printable(unicode)})"
     cause = Cause.WRONG_NAME
     remedy = (
         "Connect by a name that the certificate bears, or have the server's certificate issued for this one."
@@ -330,7 +331,7 @@ def _no_issuer(leaf: Certificate, evidence: Evidence) -> tuple[Cause, str, str]:
         remedy = (
             "Have the server send its whole chain (fullchain.pem, not cert.pem). If nothing but the root is "
             "missing, bring this machine's CA certificates up to date, or give your organisation's own as CA "
-            "file (cafile= in a URL, Trust(roots=…))."
+            "file (cafile= in a URL, Trust(roots=…)). If neither, somebody may be between you and the server."
         )
         return (
             Cause.MISSING_INTERMEDIATE,
@@ -369,6 +370,7 @@ def handshake_failure(evidence: Evidence) -> PeerVerificationError | TLSHandshak
     if isinstance(error, TimeoutError):
         summary = "the TLS handshake did not end in time"
         cause, _, remedy = explain_reason("")
+        remedy = f"A longer timeout may help, or a firewall is in between. {remedy}"
         diagnosis = evidence.diagnosis(cause, summary, remedy)
         return TLSHandshakeTimeoutError(summary, host=evidence.reference.text, diagnosis=diagnosis)
     reason = getattr(error, "reason", None) or ""

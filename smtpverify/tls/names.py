@@ -26,6 +26,7 @@ __all__ = [
     "find_match",
     "reference_identifier",
     "split_host_port",
+    "u_labels",
 ]
 
 _MAX_NAME = 253  # octets of a name in text form (RFC 1035 3.1, without the root's dot)
@@ -101,7 +102,7 @@ class PresentedIdentifier:
 
 
 def reference_identifier(host: str | bytes) -> ReferenceIdentifier:
-    """Make the reference identifier for a host (RFC 9525 6.1.2).
+    """Make the reference identifier for a host (RFC 9525 6.1).
 
     Args:
         host: a host name (Unicode, or A-labels) or an address. A port behind it, brackets around an
@@ -148,7 +149,7 @@ def split_host_port(text: str) -> tuple[str, str | None]:
 def find_match(
     reference: ReferenceIdentifier, presented: Iterable[PresentedIdentifier]
 ) -> PresentedIdentifier | None:
-    """Find the first presented identifier that matches (RFC 9525 6.3 and 6.5), or None.
+    """Find the first presented identifier that matches (RFC 9525 6.3 and 6.4), or None.
 
     Identifiers are compared within their kind alone: an address never matches a dNSName, nor a name
     an iPAddress. An invalid entry matches nothing and spoils no other.
@@ -237,6 +238,21 @@ def _a_labels(name: str, given: str) -> str:
         )
     except UnicodeError as error:  # idna.IDNAError is one
         raise _refused(given, f"it is no internationalized name of IDNA 2008 ({error})") from error
+
+
+def u_labels(name: str) -> str | None:
+    """The name with U-labels (RFC 5890 2.3.2.1), as people write it; None where it has no A-labels.
+
+    None as well for what only looks like A-labels, which a caller may have written.
+    """
+    if "xn--" not in name:
+        return None
+    import idna
+
+    try:
+        return idna.decode(name)
+    except UnicodeError:
+        return None
 
 
 def _ipv4(name: str, given: str) -> str:
