@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import smtpverify
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "smtpverify"
 author = "The smtpverify developers"
@@ -10,17 +16,48 @@ copyright = "the smtpverify developers"
 version = release = smtpverify.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"smtpverify {version}"
 
 # Docstrings are written for reading as they stand, with single backticks for code.
 default_role = "code"
-autodoc_typehints = "none"
+python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_param = False
 # One line may speak of several attributes or exceptions.
 napoleon_custom_sections = [("Attributes", "params_style"), ("Raises", "params_style")]
+
+# The standard library's types have no page here.
+nitpick_ignore_regex = [("py:class", r"(_?ssl|socket|datetime|os)\..*")]
+
+# What a signature shows -> what tells a reader more: names that only the source knows, and defaults
+# without a text of their own.
+READABLE = {
+    r"\bDialect\b": "str",
+    r"\bReply\b": "tuple[int, bytes]",
+    r"\bSourceAddress\b": "tuple[str, int]",
+    r"\bStrPath\b": "str | os.PathLike",
+    r"\b(smtpverify\.tls\.context\.)?Verifying(Socket|Object)\b": r"ssl.SSL\2",
+    r"\b_ssl\b": "ssl",
+    r"<object object>": "...",
+    r"<factory>": "Trust()",
+}
+
+
+def readable(_app: Sphinx, *described: object) -> tuple[str | None, ...]:
+    """Rewrite a signature and what it returns, the last two of what autodoc tells."""
+    shown: list[str | None] = []
+    for part in described[-2:]:
+        text = None if part is None else str(part)
+        for pattern, replacement in READABLE.items():
+            text = text and re.sub(pattern, replacement, text)
+        shown.append(text)
+    return tuple(shown)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", readable)

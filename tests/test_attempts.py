@@ -34,8 +34,8 @@ def test_starttls_where_offered() -> None:
 
 
 def test_starttls_or_implicit() -> None:
-    assert attempts(EITHER, None, 25) == (Attempt(Mode.STARTTLS, 25), Attempt(Mode.IMPLICIT, 465))
-    assert attempts(EITHER, 587, 25) == (Attempt(Mode.STARTTLS, 587), Attempt(Mode.IMPLICIT, 587))
+    assert attempts(EITHER, None, 25) == (Attempt(Mode.STARTTLS, 25, 30), Attempt(Mode.IMPLICIT, 465))
+    assert attempts(EITHER, 587, 25) == (Attempt(Mode.STARTTLS, 587, 30), Attempt(Mode.IMPLICIT, 587))
 
 
 def test_on_its_own_port_implicit_tls_comes_first() -> None:

@@ -75,14 +75,11 @@ def by_nonblocking_socket(context: VerifyingContext, server: Server) -> None:
     with context.wrap_socket(plain, server_hostname=HOST) as sock:
         assert sock.connect_ex((server.host, server.port)) in (0, errno.EINPROGRESS)
         select.select([], [sock], [], 5)
-        steps = 0
         while sock.peer is None:
             try:
                 sock.send(SECRET)
             except ssl.SSLWantReadError:
                 select.select([sock], [], [], 5)
-                steps += 1
-        assert steps
 
 
 def by_memory(context: VerifyingContext, server: Server) -> None:

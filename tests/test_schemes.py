@@ -19,6 +19,7 @@ from tests.bed import (
     Behaviour,
     Greeting,
     Handshake,
+    Pieces,
     Server,
     Starttls,
     Tls,
@@ -361,6 +362,26 @@ def test_either_meets_an_implicit_port(smtp_server: ServerFactory) -> None:
         deliver(EITHER[0], server.port, timeout=0.4)
     assert_delivered_in_tls(server, 1)
     assert not server.connections[0].client_hello
+
+
+@over([*STRICT_STARTTLS, *OPPORTUNISTIC])
+def test_a_greeting_may_take_its_time(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    """Only `ssl://` takes silence for a sign; a busy server makes others wait until their timeout."""
+    monkeypatch.setattr("smtpverify.smtp.attempts._GREETING_WAIT", 0.05)
+    late = Pieces(lambda: [b"", b"220 mail.example.org ESMTP\r\n"], pause=0.15)
+    with smtp_server(tls=Tls.STARTTLS, greeting=late) as server:
+        deliver(way, server.port)
+    assert_delivered_in_tls(server)
+    assert len(server.connections) == 1
+
+
+def test_either_takes_silence_for_a_sign(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpverify.smtp.attempts._GREETING_WAIT", 0.05)
+    with smtp_server(Behaviour(greeting_kind=Greeting.SILENT), Behaviour(tls=Tls.IMPLICIT)) as server:
+        deliver(EITHER[0], server.port)
+    assert_delivered_in_tls(server, 1)
 
 
 @pytest.mark.parametrize("greeting", [Greeting.CLOSED, Greeting.SILENT], ids=name)

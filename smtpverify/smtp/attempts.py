@@ -21,11 +21,11 @@ from ..errors import (
 )
 from ..schemes import Mode
 
-__all__ = ["GREETING_WAIT", "Attempt", "attempts", "may_fall_back"]
+__all__ = ["Attempt", "attempts", "may_fall_back"]
 
-# Seconds. Behind STARTTLS on an unknown port an implicit-TLS server may sit, which waits for us to
-# speak first; a greeting that a busy server delays on purpose comes within this time.
-GREETING_WAIT = 30.0
+# Seconds. Where STARTTLS is tried first, a server of implicit TLS may sit, which waits for us to speak
+# first; a greeting that a busy server delays on purpose comes within this time.
+_GREETING_WAIT = 30.0
 
 # What a firewall's rejection of one port looks like.
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
@@ -35,10 +35,17 @@ _SUBMISSIONS = 465  # implicit TLS by registration (RFC 8314 7.3)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One connection to try: how it is secured, and its port."""
+    """One connection to try.
+
+    Attributes:
+        mode: how it is secured.
+        port: to connect to.
+        greeting_wait: seconds after which silence is an answer, or None where only the timeout counts.
+    """
 
     mode: Mode
     port: int
+    greeting_wait: float | None = None
 
 
 def attempts(mode: Mode, port: int | None, default_port: int) -> tuple[Attempt, ...]:
@@ -52,10 +59,12 @@ def attempts(mode: Mode, port: int | None, default_port: int) -> tuple[Attempt, 
     if mode is Mode.STARTTLS_IF_OFFERED:
         return (Attempt(Mode.STARTTLS, port or default_port), Attempt(Mode.PLAINTEXT, port or default_port))
     if mode is Mode.STARTTLS_OR_IMPLICIT:
-        first = Attempt(Mode.STARTTLS, port or default_port)
-        second = Attempt(Mode.IMPLICIT, port or _SUBMISSIONS)
-        # On the port that is registered for it, TLS comes first: nobody would send a greeting there.
-        return (second, first) if port == _SUBMISSIONS else (first, second)
+        if port == _SUBMISSIONS:  # nobody would send a greeting there
+            return (Attempt(Mode.IMPLICIT, port), Attempt(Mode.STARTTLS, port))
+        return (
+            Attempt(Mode.STARTTLS, port or default_port, _GREETING_WAIT),
+            Attempt(Mode.IMPLICIT, port or _SUBMISSIONS),
+        )
     return (Attempt(mode, port or default_port),)
 
 

@@ -22,7 +22,7 @@ from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust
-from .attempts import GREETING_WAIT, Attempt, attempts, may_fall_back
+from .attempts import Attempt, attempts, may_fall_back
 from .endpoints import no_delay, port_number
 from .session import Session, one_of, with_client_certificate
 
@@ -121,7 +121,7 @@ class SMTP(Session):
         failure: Exception | None = None
         for attempt in tries[:-1]:
             try:
-                return self._try(relay, attempt, GREETING_WAIT)
+                return self._try(relay, attempt)
             except Exception as error:
                 self._close_for(error)
                 # Behind a verified peer there is nothing better to try, and plaintext would be worse.
@@ -129,16 +129,14 @@ class SMTP(Session):
                     raise
                 failure = error
         try:
-            return self._try(relay, tries[-1], None, failure)
+            return self._try(relay, tries[-1], failure)
         except Exception as error:
             self._close_for(error)
             if failure is not None and error.__cause__ is None:
                 raise error from failure
             raise
 
-    def _try(
-        self, relay: Relay, attempt: Attempt, greeting_wait: float | None, failure: Exception | None = None
-    ) -> Reply:
+    def _try(self, relay: Relay, attempt: Attempt, failure: Exception | None = None) -> Reply:
         """Make one connection; what an earlier one, which ended in `failure`, taught is forgotten."""
         self._forget_connection()
         self._attempt = attempt
@@ -148,7 +146,7 @@ class SMTP(Session):
                 f"{relay}: going on in plaintext, since {failure}; "
                 f"{relay.strict_scheme}:// would have refused",
             )
-        greeting = self._open(relay, attempt.port, greeting_wait)
+        greeting = self._open(relay, attempt)
         if attempt.mode is Mode.STARTTLS:
             code, message = self.ehlo()
             if not 200 <= code <= 299:
@@ -159,13 +157,13 @@ class SMTP(Session):
             self.login(relay.user, relay.password)
         return greeting
 
-    def _open(self, relay: Relay, port: int, greeting_wait: float | None) -> Reply:
-        sys.audit("smtplib.connect", self, relay.host, port)
-        sock = self.sock = self._get_socket(relay.host, port, self.timeout)
+    def _open(self, relay: Relay, attempt: Attempt) -> Reply:
+        sys.audit("smtplib.connect", self, relay.host, attempt.port)
+        sock = self.sock = self._get_socket(relay.host, attempt.port, self.timeout)
         self.file = None
         no_delay(sock)
         if isinstance(sock, socket.socket) and not is_tls(sock):
-            self._await_greeting(sock, greeting_wait)
+            self._await_greeting(sock, attempt.greeting_wait)
         code, message = self.getreply()
         if code != 220:
             raise smtplib.SMTPConnectError(code, message)
@@ -339,9 +337,9 @@ class LMTP(SMTP, _LMTP):
         """As `SMTP.connect`; an absolute path as host is a Unix socket's."""
         return SMTP.connect(self, host, port, source_address)
 
-    def _open(self, relay: Relay, port: int, greeting_wait: float | None) -> Reply:
+    def _open(self, relay: Relay, attempt: Attempt) -> Reply:
         if relay.path is None:
-            return super()._open(relay, port, greeting_wait)
+            return super()._open(relay, attempt)
         code, message = _LMTP.connect(self, relay.path)
         if code != 220:
             raise smtplib.SMTPConnectError(code, message)
