@@ -1,0 +1,53 @@
+"""The documents: their code compiles, their names exist, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import smtpverify
+from smtpverify.schemes import DIALECTS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+over_pages: pytest.MarkDecorator = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+def test_there_are_pages() -> None:
+    assert {page.name for page in PAGES} >= {"README.md", "CHANGELOG.md", "SECURITY.md", "quickstart.md"}
+
+
+@over_pages
+def test_code_compiles(page: Path) -> None:
+    for language, code in FENCED.findall(page.read_text("utf-8")):
+        if language == "python":
+            compile(code, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@over_pages
+def test_names_exist(page: Path) -> None:
+    """Both `smtpverify.name` in code and the targets of references."""
+    for name in re.findall(r"\bsmtpverify\.([A-Za-z]\w*)", page.read_text("utf-8")):
+        assert hasattr(smtpverify, name) or (ROOT / "smtpverify" / f"{name}.py").exists(), name
+
+
+@over_pages
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", FENCED.sub("", page.read_text("utf-8"))):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_pages_name_every_cause_error_and_scheme() -> None:
+    errors = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    assert [cause.name for cause in smtpverify.Cause if f"`{cause.name}`" not in errors] == []
+    assert [name for name in smtpverify.errors.__all__ if name != "printable" and name not in errors] == []
+    relays = (ROOT / "docs" / "relays.md").read_text("utf-8")
+    schemes = {scheme for dialect in DIALECTS.values() for scheme in dialect}
+    assert [scheme for scheme in schemes if f"`{scheme}://" not in relays] == []
