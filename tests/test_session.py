@@ -140,6 +140,61 @@ def test_the_failure_of_a_first_try_is_forgotten(smtp_server: ServerFactory) -> 
                 command()
 
 
+@pytest.mark.parametrize("scheme", ["tls", "ssl", "smtp+tls"])
+def test_an_interrupt_closes_too(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Ctrl-C between the greeting and STARTTLS: a program that goes on must not do so in plaintext."""
+
+    def interrupted(self: SMTP, name: str = "") -> Any:
+        raise KeyboardInterrupt
+
+    with smtp_server(starttls_server) as server:
+        smtp = SMTP(timeout=TIMEOUT)
+        with monkeypatch.context() as patch:
+            patch.setattr(SMTP, "ehlo", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                smtp.connect(f"{scheme}://{HOST}:{server.port}")
+        with pytest.raises(smtplib.SMTPServerDisconnected) as caught:
+            send(smtp)
+        assert type(caught.value.__cause__) is KeyboardInterrupt
+    assert len(server.connections) == 1
+    assert server.leaked() == []
+
+
+def test_an_interrupt_within_starttls_closes_too(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with smtp_server(starttls_server) as server:
+        smtp = client(server)
+        with monkeypatch.context() as patch:
+            patch.setattr("smtpverify.smtp.session.secure", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                smtp.starttls()
+        with pytest.raises(smtplib.SMTPServerDisconnected) as caught:
+            send(smtp)
+        assert type(caught.value.__cause__) is KeyboardInterrupt
+    assert server.leaked() == []
+
+
+@AWAY
+def test_a_scheme_s_tls_is_not_exchanged_for_plaintext(
+    smtp_server: ServerFactory, command: Callable[[SMTP], object]
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = client(server, f"tls://{HOST}")
+        secured = smtp.sock
+        smtp.sock = socket.create_connection(("127.0.0.1", server.port), TIMEOUT)
+        smtp.file = None
+        with secured, pytest.raises(smtpverify.TLSRequiredError, match="exchanged for one without"):
+            command(smtp)
+        assert smtp.sock is None
+    assert server.connections[1].clear == b""
+
+
 def test_a_with_block_tells_the_first_error(smtp_server: ServerFactory) -> None:
     with (
         smtp_server(starttls_server) as server,

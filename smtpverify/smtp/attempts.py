@@ -68,7 +68,7 @@ def attempts(mode: Mode, port: int | None, default_port: int) -> tuple[Attempt, 
     return (Attempt(mode, port or default_port),)
 
 
-def may_fall_back(mode: Mode, error: Exception) -> bool:
+def may_fall_back(mode: Mode, error: BaseException) -> bool:
     """Whether the next try of a scheme may follow a failed one.
 
     Args:

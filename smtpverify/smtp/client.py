@@ -118,11 +118,11 @@ class SMTP(Session):
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
         tries = attempts(mode, relay.port or port_number(port), default_port)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         for attempt in tries[:-1]:
             try:
                 return self._try(relay, attempt)
-            except Exception as error:
+            except BaseException as error:  # an interrupt too must not leave half a connection behind
                 self._close_for(error)
                 # Behind a verified peer there is nothing better to try, and plaintext would be worse.
                 if self.peer is not None or not may_fall_back(mode, error):
@@ -130,13 +130,13 @@ class SMTP(Session):
                 failure = error
         try:
             return self._try(relay, tries[-1], failure)
-        except Exception as error:
+        except BaseException as error:
             self._close_for(error)
             if failure is not None and error.__cause__ is None:
                 raise error from failure
             raise
 
-    def _try(self, relay: Relay, attempt: Attempt, failure: Exception | None = None) -> Reply:
+    def _try(self, relay: Relay, attempt: Attempt, failure: BaseException | None = None) -> Reply:
         """Make one connection; what an earlier one, which ended in `failure`, taught is forgotten."""
         self._forget_connection()
         self._attempt = attempt

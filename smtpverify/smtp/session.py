@@ -57,7 +57,7 @@ class Session(_SMTP):
     _server_hostname: str | None = None
     _allow_plaintext_login = False
     _attempt: Attempt | None = None
-    _refusal: Exception | None = None  # why the connection was closed by us
+    _refusal: BaseException | None = None  # why the connection was closed by us
     _judged: object = None  # the socket that `peer` speaks of
     _secured_by_scheme = False
     _warned = False
@@ -88,6 +88,7 @@ class Session(_SMTP):
             smtplib.SMTPNotSupportedError: the connection is in TLS already.
         """
         if self._secured_by_scheme and self.sock is not None:
+            self._judge_socket()
             return 220, b"2.0.0 The connection is secured already"
         one_of(context, keyfile, certfile)
         if context is not None:
@@ -96,7 +97,11 @@ class Session(_SMTP):
         self.ehlo_or_helo_if_needed()
         if self.peer is not None:
             raise smtplib.SMTPNotSupportedError("the connection is in TLS already (RFC 3207 4.2)")
-        return self._start_tls(context, trust)
+        try:
+            return self._start_tls(context, trust)
+        except BaseException as error:  # an interrupt too must not leave plaintext where TLS was asked for
+            self._close_for(error)
+            raise
 
     def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> Reply:
         if not self.has_extn("starttls"):
@@ -154,6 +159,13 @@ class Session(_SMTP):
         if sock is self._judged:
             return
         peer = None
+        if self._secured_by_scheme and not is_tls(sock):
+            raise self._failed(
+                TLSRequiredError,
+                Cause.PLAINTEXT_NOT_TLS,
+                "the connection was in TLS, and its socket was exchanged for one without",
+                "Leave `sock` as it is, or put a socket of the ssl module there.",
+            )
         if is_tls(sock):
             try:
                 peer = identify(sock, self._server_name(), self._effective_trust())
@@ -280,7 +292,7 @@ class Session(_SMTP):
             error.port = self._attempt.port
         self._close_for(error)
 
-    def _close_for(self, error: Exception) -> None:
+    def _close_for(self, error: BaseException) -> None:
         """Close for good: whoever swallows the error can't go on, and is told why."""
         self.close()
         self._refusal = error
