@@ -31,13 +31,16 @@ napoleon_use_param = False
 napoleon_custom_sections = [("Attributes", "params_style"), ("Raises", "params_style")]
 
 # The standard library's types have no page here.
-nitpick_ignore_regex = [("py:class", r"(_?ssl|socket|datetime|os)\..*")]
+nitpick_ignore_regex = [("py:class", r"(_?ssl|socket|datetime|os|email)\..*")]
 
 # What a signature shows -> what tells a reader more: names that only the source knows, and defaults
 # without a text of their own.
 READABLE = {
     r"\bDialect\b": "str",
-    r"\bReply\b": "tuple[int, bytes]",
+    r"\bMail\b": "email.message.Message | tuple[str, Iterable[str] | str, str | bytes]",
+    r"(?<![.])\bMessage\b(\[Any, Any\])?": "email.message.Message",
+    r"\bMessageData\b": "str | bytes",
+    r"\bRecipients\b": "Iterable[str] | str",
     r"\bSourceAddress\b": "tuple[str, int]",
     r"\bStrPath\b": "str | os.PathLike",
     r"\b(smtpverify\.tls\.context\.)?Verifying(Socket|Object)\b": r"ssl.SSL\2",

@@ -31,8 +31,13 @@ from typing import TYPE_CHECKING
 from .errors import (
     CertificateExpiredError,
     CertificateFormatError,
+    CommandArgumentError,
+    DeliveryUnknownError,
     HostnameMismatchError,
     InsecureContextError,
+    LMTPDataError,
+    MalformedReplyError,
+    MessageTooLargeError,
     PeerVerificationError,
     PinFormatError,
     PinMismatchError,
@@ -49,6 +54,7 @@ from .errors import (
     TLSHandshakeTimeoutError,
     TLSRequiredError,
     TrustError,
+    UnsolicitedReplyError,
     UntrustedCertificateError,
 )
 
@@ -65,12 +71,18 @@ __all__ = [
     "Certificate",
     "CertificateExpiredError",
     "CertificateFormatError",
+    "CommandArgumentError",
+    "DeliveryUnknownError",
     "Diagnosis",
     "DistinguishedName",
     "HostnameMismatchError",
     "IdentifierKind",
     "InsecureContextError",
+    "LMTPDataError",
+    "MalformedReplyError",
+    "MessageTooLargeError",
     "Mode",
+    "Outcome",
     "PeerIdentity",
     "PeerVerificationError",
     "Pin",
@@ -86,6 +98,7 @@ __all__ = [
     "ReferenceIdentifierError",
     "Relay",
     "RelayURLError",
+    "Reply",
     "SMTPAuthenticationError",
     "SMTPConnectError",
     "SMTPDataError",
@@ -98,16 +111,20 @@ __all__ = [
     "SMTPServerDisconnected",
     "SMTPVerifyError",
     "STARTTLSRefusedError",
+    "SendResult",
     "TLSHandshakeError",
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
+    "Timeouts",
     "Trust",
     "TrustError",
+    "UnsolicitedReplyError",
     "UntrustedCertificateError",
     "VerifyingContext",
     "bCRLF",
     "connect",
     "create_context",
+    "enhanced_status",
     "quoteaddr",
     "quotedata",
 ]
@@ -118,6 +135,9 @@ if TYPE_CHECKING:
     from .relay import Relay
     from .schemes import Mode
     from .smtp.client import LMTP, SMTP, SMTP_SSL, connect
+    from .smtp.replies import Reply, enhanced_status
+    from .smtp.timeouts import Timeouts
+    from .smtp.transaction import Outcome, SendResult
     from .tls.causes import Cause
     from .tls.context import VerifyingContext, create_context
     from .tls.diagnosis import Diagnosis
@@ -136,6 +156,11 @@ else:
         "SMTP": "smtp.client",
         "SMTP_SSL": "smtp.client",
         "connect": "smtp.client",
+        "Reply": "smtp.replies",
+        "enhanced_status": "smtp.replies",
+        "Timeouts": "smtp.timeouts",
+        "Outcome": "smtp.transaction",
+        "SendResult": "smtp.transaction",
         "VerifyingContext": "tls.context",
         "create_context": "tls.context",
         "Cause": "tls.causes",

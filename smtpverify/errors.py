@@ -11,13 +11,20 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from .tls.diagnosis import Diagnosis
 
 __all__ = [
     "CertificateExpiredError",
     "CertificateFormatError",
+    "CommandArgumentError",
+    "DeliveryUnknownError",
     "HostnameMismatchError",
     "InsecureContextError",
+    "LMTPDataError",
+    "MalformedReplyError",
+    "MessageTooLargeError",
     "PeerVerificationError",
     "PinFormatError",
     "PinMismatchError",
@@ -34,6 +41,7 @@ __all__ = [
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
     "TrustError",
+    "UnsolicitedReplyError",
     "UntrustedCertificateError",
     "printable",
 ]
@@ -168,6 +176,59 @@ class ProtocolError(SMTPVerifyError, smtplib.SMTPServerDisconnected):
 
 class PlaintextInjectionError(ProtocolError):
     """Bytes in plaintext waited where only TLS may follow (RFC 3207 4.2); the connection is closed."""
+
+
+class MalformedReplyError(ProtocolError, smtplib.SMTPResponseException):
+    """What came is no reply (RFC 5321 4.2); the connection is closed.
+
+    `smtp_code` and `smtp_error` are what could be made of it, -1 where there is no code.
+    """
+
+    smtp_code = -1
+    smtp_error: bytes | str = b""
+
+
+class UnsolicitedReplyError(ProtocolError):
+    """The server spoke where it was not its turn; the connection is closed, and nothing more was sent."""
+
+
+class DeliveryUnknownError(SMTPVerifyError, smtplib.SMTPServerDisconnected):
+    """A message was sent whole, and its reply did not come: it may have been accepted."""
+
+
+class MessageTooLargeError(SMTPVerifyError, smtplib.SMTPSenderRefused):
+    """The message is larger than the server's limit (RFC 1870); nothing was sent.
+
+    Attributes:
+        smtp_code: 552, as the server would have replied.
+        sender: as given.
+    """
+
+    smtp_code = 552
+    smtp_error = b"5.3.4 Message size exceeds the server's limit"
+    sender = ""
+
+
+class LMTPDataError(  # type: ignore[misc] # typeshed gives each base an `args` of its own
+    SMTPVerifyError, smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused
+):
+    """Every recipient that had been accepted was refused after the data (RFC 2033 4.2).
+
+    Attributes:
+        smtp_code, smtp_error: of the first such refusal.
+        recipients: recipient -> (code, text), of all that were refused.
+    """
+
+    smtp_code = -1
+    smtp_error: bytes | str = b""
+
+    def __init__(self, message: str, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.recipients = {}
+
+
+class CommandArgumentError(SMTPVerifyError, ValueError):
+    """An argument of a command can't be sent (RFC 5321 4.1.2); nothing was."""
 
 
 class PlaintextCredentialsError(SMTPVerifyError):

@@ -16,9 +16,11 @@ from .tls.pins import Pin
 from .tls.trust import Trust
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .schemes import Dialect
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "extension_names"]
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -26,7 +28,17 @@ _LOCATION = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")  # host and por
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)  # RFC 6874 2, without its percent-encoding
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't encode
-_QUERY_KEYS = ("pin", "pin-only", "cafile", "server-name", "client-cert", "client-key")
+_KEYWORD = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of EHLO (RFC 5321 4.1.1.1), in lower case
+_QUERY_KEYS = (
+    "pin",
+    "pin-only",
+    "cafile",
+    "server-name",
+    "client-cert",
+    "client-key",
+    "ignore-extension",
+)
+_REPEATED = ("pin", "pin-only", "ignore-extension")
 _FLAG = ("", "1", "yes", "true")  # values of pin-only that are no pin: the pins are those of pin=
 
 
@@ -44,6 +56,7 @@ class Relay:
         server_name: whom the server must prove to be where that is not the host, or None.
         trust: what is believed of it.
         dialect: the table that the scheme was looked up in.
+        ignored_extensions: EHLO keywords in lower case that count as not offered.
     """
 
     scheme: str
@@ -55,6 +68,7 @@ class Relay:
     server_name: str | None = None
     trust: Trust = field(default_factory=Trust)
     dialect: Dialect = "opensmtpd-2012"
+    ignored_extensions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.scheme and self.scheme not in DIALECTS.get(self.dialect, ()):
@@ -144,11 +158,12 @@ class Relay:
             if port is None and meaning.port is None:
                 raise RelayURLError(f"port: {scheme}:// has no default port; write {scheme}://host:port")
         options = _query(query)
+        ignored = extension_names(options.pop("ignore-extension", ()))
         if options and not meaning.mode.uses_tls:
             raise RelayURLError(f"query: {scheme}:// never uses TLS; {', '.join(options)} would be of no use")
         server_name = options.get("server-name", [None])[0]
         trust = _trust(options, trust)
-        return cls(scheme, host, port, socket_path, user, password, server_name, trust, dialect)
+        return cls(scheme, host, port, socket_path, user, password, server_name, trust, dialect, ignored)
 
     @property
     def meaning(self) -> Scheme:
@@ -287,7 +302,7 @@ def _query(query: str) -> dict[str, list[str]]:
         if key not in _QUERY_KEYS:
             known = ", ".join(_QUERY_KEYS)
             raise RelayURLError(f"query: the key '{printable(key)}' is unknown; known are {known}")
-        if key in options and key not in ("pin", "pin-only"):
+        if key in options and key not in _REPEATED:
             raise RelayURLError(f"{key}: it is given twice")
         options.setdefault(key, []).append(_decoded(key, value))
     for key in ("cafile", "client-cert", "client-key", "server-name"):
@@ -336,6 +351,23 @@ def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
         raise RelayURLError(f"{keys.get(part, 'client-cert')}: {problem}") from error
 
 
+def extension_names(names: Iterable[str]) -> frozenset[str]:
+    """The EHLO keywords of extensions that are to be ignored, in lower case.
+
+    Raises:
+        RelayURLError: one is no keyword, or is STARTTLS, without which nobody would be verified.
+    """
+    if isinstance(names, str):
+        raise RelayURLError(f"ignore-extension: a collection of names is wanted, not {printable(names)!r}")
+    lowered = frozenset(name.lower() for name in names)
+    for name in lowered:
+        if not _KEYWORD.fullmatch(name):
+            raise RelayURLError(f"ignore-extension: '{printable(name)}' is no name of an extension")
+    if "starttls" in lowered:
+        raise RelayURLError("ignore-extension: STARTTLS can't be ignored; the scheme decides about TLS")
+    return lowered
+
+
 def _pin(text: str) -> Pin:
     try:
         return Pin.parse(text)
@@ -367,4 +399,5 @@ def _options(relay: Relay) -> str:
     )
     if unsayable or (pairs and not relay.mode.uses_tls):
         raise RelayURLError("trust: part of it can't be said in a relay URL")
+    pairs += [("ignore-extension", name) for name in sorted(relay.ignored_extensions)]
     return "?" + "&".join(f"{key}={quote(value, safe=':/+')}" for key, value in pairs) if pairs else ""

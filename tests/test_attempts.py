@@ -75,6 +75,9 @@ FALL_BACK: list[tuple[Exception, bool, bool]] = [
     (smtplib.SMTPHeloError(502, b"x"), True, False),
     # No SMTP to be had: plaintext would find it so too, TLS from the first byte may not.
     (errors.ProtocolError("x"), False, True),
+    (errors.MalformedReplyError("x"), False, True),
+    (errors.UnsolicitedReplyError("x"), False, True),
+    (errors.DeliveryUnknownError("x"), False, True),
     (smtplib.SMTPServerDisconnected("x"), False, True),
     (smtplib.SMTPConnectError(-1, b"x"), False, True),
     (smtplib.SMTPConnectError(554, b"x"), False, False),
@@ -102,6 +105,9 @@ FALL_BACK: list[tuple[Exception, bool, bool]] = [
     (smtplib.SMTPRecipientsRefused({}), False, False),
     # Our caller's mistakes.
     (errors.SMTPVerifyError("x"), False, False),
+    (errors.MessageTooLargeError("x"), False, False),
+    (errors.LMTPDataError("x"), False, False),
+    (errors.CommandArgumentError("x"), False, False),
     (errors.PlaintextCredentialsError("x"), False, False),
     (errors.RelayURLError("x"), False, False),
     (errors.ReferenceIdentifierError("x"), False, False),

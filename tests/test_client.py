@@ -289,7 +289,7 @@ def test_the_timeout_is_the_callers(smtp_server: ServerFactory, url: str) -> Non
         assert smtp.sock.gettimeout() == 77
         smtp.quit()
         smtp = SMTP(url.format(host=HOST, port=server.port))
-        assert smtp.sock.gettimeout() is None
+        assert smtp._channel().own_timeout() is None
         smtp.quit()
 
 

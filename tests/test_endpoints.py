@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
-import struct
-import sys
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from smtpverify.smtp.endpoints import is_local, no_delay, waiting_bytes
+from smtpverify.smtp.endpoints import is_local, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,20 +138,20 @@ def test_a_socket_that_leads_nowhere_is_not(pair: Pair) -> None:
     assert is_local(pair[0]) is False
 
 
-# --- no_delay ------------------------------------------------------------------------------------
+# --- prepare ------------------------------------------------------------------------------------
 
 
-def test_no_delay(pair: Pair) -> None:
+def test_prepare(pair: Pair) -> None:
     assert pair[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
-    no_delay(pair[0])
+    prepare(pair[0])
     assert pair[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
     assert pair[1].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
 
 
-def test_no_delay_over_ipv6() -> None:
+def test_prepare_over_ipv6() -> None:
     ours, theirs = connected(socket.AF_INET6, "::1")
     with closing(ours), closing(theirs):
-        no_delay(ours)
+        prepare(ours)
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
@@ -162,93 +159,10 @@ def test_no_delay_over_ipv6() -> None:
 def test_a_unix_socket_has_no_such_option() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with closing(ours), closing(theirs):
-        no_delay(ours)
+        prepare(ours)
         ours.sendall(b"x")
         assert theirs.recv(1) == b"x"
 
 
 def test_a_socket_of_no_family_is_left_alone() -> None:
-    no_delay(object())
-
-
-# --- waiting_bytes -------------------------------------------------------------------------------
-
-
-def arrive(pair: Pair, data: bytes) -> None:
-    """Send, and wait until the system has it for us."""
-    pair[1].sendall(data)
-    while len(pair[0].recv(len(data), socket.MSG_PEEK)) < len(data):
-        pass
-
-
-@pytest.fixture
-def file(pair: Pair) -> Iterator[BinaryIO]:
-    """What smtplib reads replies from."""
-    with cast("BinaryIO", pair[0].makefile("rb")) as reader:
-        yield reader
-
-
-def test_before_anything_was_read(pair: Pair) -> None:
-    arrive(pair, b"220 hello\r\n")
-    assert waiting_bytes(pair[0], None) == b""
-
-
-@pytest.mark.parametrize("timeout", [None, 10.0, 0.0])
-def test_nothing_waits(pair: Pair, file: BinaryIO, timeout: float | None) -> None:
-    pair[0].settimeout(timeout)
-    assert waiting_bytes(pair[0], file) == b""
-    assert pair[0].gettimeout() == timeout
-    pair[0].settimeout(10)
-    arrive(pair, b"220 hello\r\n")
-    assert file.readline() == b"220 hello\r\n"  # the reader is as it was
-    assert waiting_bytes(pair[0], file) == b""
-
-
-@pytest.mark.parametrize("data", [b"\r", b"250 fragment", b"250-injected\r\n250 AUTH PLAIN\r\n", bytes(8192)])
-def test_waiting_in_the_system(pair: Pair, file: BinaryIO, data: bytes) -> None:
-    arrive(pair, data)
-    assert waiting_bytes(pair[0], file) == data
-    assert pair[0].gettimeout() == 10
-    assert waiting_bytes(pair[0], file) == data  # it is not taken away
-    assert file.read(len(data)) == data
-
-
-@pytest.mark.parametrize("rest", [b"x", b"250 fragment", b"250-injected\r\n250 AUTH PLAIN\r\n"])
-def test_waiting_in_the_buffer(pair: Pair, file: BinaryIO, rest: bytes) -> None:
-    arrive(pair, b"220 ready\r\n" + rest)
-    assert file.readline() == b"220 ready\r\n"
-    assert waiting_bytes(pair[0], file) == rest
-    arrive(pair, b"more")
-    assert waiting_bytes(pair[0], file).startswith(rest)
-
-
-def test_the_end_of_file_counts_as_nothing(pair: Pair, file: BinaryIO) -> None:
-    pair[1].shutdown(socket.SHUT_WR)
-    assert pair[0].recv(1, socket.MSG_PEEK) == b""  # it has arrived
-    assert waiting_bytes(pair[0], file) == b""
-    assert file.readline() == b""
-
-
-def test_what_came_before_the_end_of_file(pair: Pair, file: BinaryIO) -> None:
-    arrive(pair, b"bye")
-    pair[1].close()
-    assert waiting_bytes(pair[0], file) == b"bye"
-
-
-def test_a_reset_is_told_and_the_timeout_restored(pair: Pair, file: BinaryIO) -> None:
-    linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-    pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    pair[1].close()  # a reset
-    assert select.select([pair[0]], [], [], 10)[0] == [pair[0]]
-    with pytest.raises(ConnectionResetError):
-        waiting_bytes(pair[0], file)
-    assert pair[0].gettimeout() == 10
-
-
-@unix
-def test_over_a_unix_socket() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX)
-    with closing(ours), closing(theirs), ours.makefile("rb") as file:
-        assert waiting_bytes(ours, cast("BinaryIO", file)) == b""
-        theirs.sendall(b"x")
-        assert waiting_bytes(ours, cast("BinaryIO", file)) == b"x"
+    prepare(object())

@@ -684,6 +684,7 @@ def test_no_key_weakens_verification_but_pin_only(world: World, tmp_path: Path) 
         "server-name": "other.example.org",
         "client-cert": str(certificate),
         "client-key": str(key),
+        "ignore-extension": "chunking",
     }
     assert set(values) == set(_QUERY_KEYS)
     for bits in range(1 << len(values)):

@@ -452,7 +452,7 @@ def test_ports_that_are_tried(url: str, ports: list[int]) -> None:
     tried: list[int] = []
 
     class Recording(smtpverify.SMTP):
-        def _get_socket(self, host: str, port: int, timeout: float) -> Any:
+        def _get_socket(self, host: str, port: int, timeout: float | None) -> Any:
             tried.append(port)
             raise ConnectionRefusedError(111, "refused")
 

@@ -58,7 +58,7 @@ AWAY = pytest.mark.parametrize(
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let loopback pass for another machine."""
-    monkeypatch.setattr("smtpverify.smtp.session.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
 
 
 def client(server: Server, host: str = HOST, **options: Any) -> SMTP:
@@ -315,7 +315,7 @@ def test_a_subclass_that_gives_its_own_tls_socket(smtp_server: ServerFactory, wo
     class Own(SMTP):
         context = ssl.create_default_context(cafile=world.root_file)
 
-        def _get_socket(self, host: str, port: int, timeout: float) -> Any:
+        def _get_socket(self, host: str, port: int, timeout: float | None) -> Any:
             return self.context.wrap_socket(super()._get_socket(host, port, timeout), server_hostname=HOST)
 
     class Blind(Own):

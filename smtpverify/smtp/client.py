@@ -15,25 +15,28 @@ import sys
 from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PlaintextFallbackWarning, ProtocolError, RelayURLError
-from ..relay import Relay
+from ..errors import MalformedReplyError, PlaintextFallbackWarning, ProtocolError, RelayURLError
+from ..relay import Relay, extension_names
 from ..schemes import Mode
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust
 from .attempts import Attempt, attempts, may_fall_back
-from .endpoints import no_delay, port_number
-from .session import Session, one_of, with_client_certificate
+from .channel import PeerClosed
+from .endpoints import port_number, prepare
+from .mailing import Mailing
+from .session import one_of, with_client_certificate
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
     from typing import TypeAlias
 
     from typing_extensions import Buffer
 
     from ..schemes import Dialect
-    from .session import Reply
 
     SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer  # as typeshed has it
 
@@ -41,19 +44,22 @@ __all__ = ["LMTP", "SMTP", "SMTP_SSL", "connect"]
 
 _DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
+_CONNECT = Timeouts().connect
 
 
-class SMTP(Session):
+class SMTP(Mailing):
     """As `smtplib.SMTP`, with a verified peer.
 
     Args:
         host: a host, `host:port`, or a relay URL, whose port wins over the `port` argument. A URL's
             scheme says how the connection is secured, and it is before the constructor returns.
-        port, local_hostname, timeout, source_address: as in smtplib; `timeout` in seconds.
+        port, local_hostname, source_address: as in smtplib.
+        timeout: seconds, for each step of `Timeouts`, or a `Timeouts`; where there is none, its defaults.
         trust: what is believed of the server; `Trust()` if None.
         server_hostname: whom the server must prove to be, where that is not `host`.
         allow_plaintext_login: let credentials go over plaintext to another machine.
         dialect: the meaning of relay URLs' schemes (see `Relay.parse`).
+        ignore_extensions: names of extensions, such as `"chunking"`, that count as not offered.
 
     Attributes:
         peer: the verified peer (`PeerIdentity`), or None on plaintext.
@@ -74,20 +80,25 @@ class SMTP(Session):
         host: str = "",
         port: int = 0,
         local_hostname: str | None = None,
-        timeout: float = _DEFAULT_TIMEOUT,
+        timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
         source_address: SourceAddress | None = None,
         *,
         trust: Trust | None = None,
         server_hostname: str | None = None,
         allow_plaintext_login: bool = False,
         dialect: Dialect = _DEFAULT_DIALECT,
+        ignore_extensions: Iterable[str] = (),
     ) -> None:
         self._trust = Trust() if trust is None else trust
         self._server_hostname = server_hostname
         self._allow_plaintext_login = allow_plaintext_login
         self._dialect = dialect
+        self._ignored = extension_names(ignore_extensions)
+        if isinstance(timeout, Timeouts):
+            self._timeouts, timeout = timeout, timeout.connect
         # Without a host: the local name must be known before a connection can say EHLO.
-        _SMTP.__init__(self, "", 0, local_hostname, timeout, source_address)
+        seconds: Any = timeout  # None too, which typeshed does not have
+        _SMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
         if host:
             code, message = self.connect(host, port)
             if code != 220:  # from a connect() of a subclass
@@ -96,7 +107,7 @@ class SMTP(Session):
 
     def connect(
         self, host: str = "localhost", port: int = 0, source_address: SourceAddress | None = None
-    ) -> Reply:
+    ) -> tuple[int, bytes]:
         """Connect to a host or relay URL, and secure the connection as its scheme says.
 
         A connection that is open is closed, and all that was learned from it forgotten.
@@ -136,7 +147,7 @@ class SMTP(Session):
                 raise error from failure
             raise
 
-    def _try(self, relay: Relay, attempt: Attempt, failure: BaseException | None = None) -> Reply:
+    def _try(self, relay: Relay, attempt: Attempt, failure: BaseException | None = None) -> tuple[int, bytes]:
         """Make one connection; what an earlier one, which ended in `failure`, taught is forgotten."""
         self._forget_connection()
         self._attempt = attempt
@@ -157,44 +168,55 @@ class SMTP(Session):
             self.login(relay.user, relay.password)
         return greeting
 
-    def _open(self, relay: Relay, attempt: Attempt) -> Reply:
+    def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         sys.audit("smtplib.connect", self, relay.host, attempt.port)
         sock = self.sock = self._get_socket(relay.host, attempt.port, self.timeout)
         self.file = None
-        no_delay(sock)
-        if isinstance(sock, socket.socket) and not is_tls(sock):
-            self._await_greeting(sock, attempt.greeting_wait)
-        code, message = self.getreply()
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, message)
-        return code, message
-
-    def _await_greeting(self, sock: socket.socket, wait: float | None) -> None:
-        """Look at the first bytes: TLS where a greeting should be, or nothing, is told as such."""
-        timeout = sock.gettimeout()
-        if wait is not None:
-            sock.settimeout(wait if timeout is None else min(wait, timeout))
+        prepare(sock)
+        wait = self._limit("greeting")
+        plaintext = isinstance(sock, socket.socket) and not is_tls(sock)
+        if attempt.greeting_wait is not None and plaintext:
+            wait = min(wait, attempt.greeting_wait)
         try:
-            head = sock.recv(2, socket.MSG_PEEK)
-        except OSError as error:
+            reply = self._in_time(wait, self.getreply)
+        except smtplib.SMTPServerDisconnected as error:
+            self._explain_greeting(error, plaintext=plaintext)
+            raise
+        if reply[0] != 220:
+            raise smtplib.SMTPConnectError(*reply)
+        return reply
+
+    def _explain_greeting(self, error: smtplib.SMTPServerDisconnected, *, plaintext: bool) -> None:
+        """Raise what tells more than that there was no greeting."""
+        if isinstance(error, MalformedReplyError):
+            # The beginning of a TLS record (RFC 8446 5.1).
+            if plaintext and self.heard.startswith((b"\x15\x03", b"\x16\x03")):
+                raise self._failed(
+                    ProtocolError,
+                    Cause.TLS_NOT_PLAINTEXT,
+                    "the server speaks TLS where a greeting in plaintext was expected",
+                    "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
+                ) from error
+            # smtplib's name for it.
+            raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error or str(error)) from error
+        cause = error.__cause__
+        if plaintext and isinstance(cause, OSError) and not isinstance(cause, PeerClosed):
             raise self._failed(
                 ProtocolError,
                 Cause.NO_GREETING,
-                f"the server sent no greeting ({error.strerror or error})",
+                f"the server sent no greeting ({cause.strerror or cause})",
                 "A server that expects TLS from the first byte says nothing: is this its port 465? "
                 "Then write smtps:// or use SMTP_SSL.",
-            ) from error
-        sock.settimeout(timeout)
-        if head in (b"\x15\x03", b"\x16\x03"):  # a TLS record (RFC 8446 5.1)
-            raise self._failed(
-                ProtocolError,
-                Cause.TLS_NOT_PLAINTEXT,
-                "the server speaks TLS where a greeting in plaintext was expected",
-                "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
-            )
+            ) from cause
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock: socket.socket = _SMTP._get_socket(self, host, port, timeout)  # type: ignore[attr-defined]
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        # smtplib's own, so that whoever replaces its sockets replaces ours.
+        default = smtplib.socket.getdefaulttimeout()  # type: ignore[attr-defined]
+        endless = timeout is None or (timeout is _DEFAULT_TIMEOUT and default is None)
+        wait = _CONNECT if endless else timeout
+        sock: socket.socket = _SMTP._get_socket(self, host, port, wait)  # type: ignore[attr-defined]
+        if endless:
+            sock.settimeout(None)
         if self._attempt is not None and self._attempt.mode is Mode.IMPLICIT:
             sock = self._secure(sock, self._callers_context(), self._effective_trust())
         return sock
@@ -264,7 +286,7 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             port: int = 0,
             local_hostname: str | None = None,
             *,
-            timeout: float = _DEFAULT_TIMEOUT,
+            timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             keyfile: Any = None,
@@ -272,9 +294,14 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             trust: Trust | None = None,
             server_hostname: str | None = None,
             dialect: Dialect = _DEFAULT_DIALECT,
+            ignore_extensions: Iterable[str] = (),
         ) -> None:
-            trust = self._prepare(trust, keyfile, certfile, context)
-            options: Any = {"trust": trust, "server_hostname": server_hostname, "dialect": dialect}
+            options: Any = {
+                "trust": self._prepare(trust, keyfile, certfile, context),
+                "server_hostname": server_hostname,
+                "dialect": dialect,
+                "ignore_extensions": ignore_extensions,
+            }
             SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
 
     else:
@@ -286,24 +313,32 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             local_hostname: str | None = None,
             keyfile: Any = None,
             certfile: Any = None,
-            timeout: float = _DEFAULT_TIMEOUT,
+            timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             *,
             trust: Trust | None = None,
             server_hostname: str | None = None,
             dialect: Dialect = _DEFAULT_DIALECT,
+            ignore_extensions: Iterable[str] = (),
         ) -> None:
-            trust = self._prepare(trust, keyfile, certfile, context)
-            options: Any = {"trust": trust, "server_hostname": server_hostname, "dialect": dialect}
+            options: Any = {
+                "trust": self._prepare(trust, keyfile, certfile, context),
+                "server_hostname": server_hostname,
+                "dialect": dialect,
+                "ignore_extensions": ignore_extensions,
+            }
             SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
 
 
 class LMTP(SMTP, _LMTP):
     """As `smtplib.LMTP` (RFC 2033): over TCP, or over a Unix socket, whose path is the host.
 
-    For `starttls()` over a Unix socket, which has no name, give `server_hostname`. Else as `SMTP`.
+    Each recipient has a verdict of its own after the data, which `sendmail` gives in its result. For
+    `starttls()` over a Unix socket, which has no name, give `server_hostname`. Else as `SMTP`.
     """
+
+    _lmtp = True
 
     def __init__(
         self,
@@ -311,12 +346,13 @@ class LMTP(SMTP, _LMTP):
         port: int = smtplib.LMTP_PORT,
         local_hostname: str | None = None,
         source_address: SourceAddress | None = None,
-        timeout: float = _DEFAULT_TIMEOUT,
+        timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
         *,
         trust: Trust | None = None,
         server_hostname: str | None = None,
         allow_plaintext_login: bool = False,
         dialect: Dialect = _DEFAULT_DIALECT,
+        ignore_extensions: Iterable[str] = (),
     ) -> None:
         SMTP.__init__(
             self,
@@ -329,33 +365,35 @@ class LMTP(SMTP, _LMTP):
             server_hostname=server_hostname,
             allow_plaintext_login=allow_plaintext_login,
             dialect=dialect,
+            ignore_extensions=ignore_extensions,
         )
 
     def connect(
         self, host: str = "localhost", port: int = 0, source_address: SourceAddress | None = None
-    ) -> Reply:
+    ) -> tuple[int, bytes]:
         """As `SMTP.connect`; an absolute path as host is a Unix socket's."""
         return SMTP.connect(self, host, port, source_address)
 
-    def _open(self, relay: Relay, attempt: Attempt) -> Reply:
+    def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         if relay.path is None:
             return super()._open(relay, attempt)
-        code, message = _LMTP.connect(self, relay.path)
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, message)
-        return code, message
+        reply = self._in_time("greeting", _LMTP.connect, self, relay.path)
+        if reply[0] != 220:
+            raise smtplib.SMTPConnectError(*reply)
+        return reply
 
 
 def connect(
     url: str,
     *,
     local_hostname: str | None = None,
-    timeout: float = _DEFAULT_TIMEOUT,
+    timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
     source_address: SourceAddress | None = None,
     trust: Trust | None = None,
     server_hostname: str | None = None,
     allow_plaintext_login: bool = False,
     dialect: Dialect = _DEFAULT_DIALECT,
+    ignore_extensions: Iterable[str] = (),
 ) -> SMTP:
     """Connect to a relay URL, verify the server, and log in if the URL holds user and password.
 
@@ -382,6 +420,7 @@ def connect(
         server_hostname=server_hostname,
         allow_plaintext_login=allow_plaintext_login,
         dialect=dialect,
+        ignore_extensions=ignore_extensions,
     )
     smtp.connect(url)
     return smtp

@@ -1,16 +1,13 @@
-"""What the system can tell: the port that is meant, where a socket leads, and what waits in it."""
+"""What the system can tell: the port that is meant, and where a socket leads."""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import RelayURLError, printable
 
-if TYPE_CHECKING:
-    from typing import BinaryIO
-
-__all__ = ["is_local", "no_delay", "port_number", "waiting_bytes"]
+__all__ = ["is_local", "port_number", "prepare"]
 
 
 def port_number(port: Any) -> int | None:
@@ -32,10 +29,21 @@ def port_number(port: Any) -> int | None:
     return number
 
 
-def no_delay(sock: Any) -> None:
-    """Switch Nagle's algorithm off: it holds the EHLO behind TLS's Finished for a round trip."""
+# Octets that the system queues and has not sent: so that a slow link's progress shows in steps smaller than a
+# send buffer.
+_UNSENT = 131072
+
+
+def prepare(sock: Any) -> None:
+    """Set a TCP socket up for a conversation.
+
+    Nagle's algorithm would hold the EHLO behind TLS's Finished for a round trip.
+    """
     if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        low_water = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if low_water is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, low_water, _UNSENT)
 
 
 def is_local(sock: Any) -> bool:
@@ -49,19 +57,3 @@ def is_local(sock: Any) -> bool:
     except (OSError, ValueError):
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def waiting_bytes(sock: Any, file: BinaryIO | None) -> bytes:
-    """What has arrived and was not read, in the buffer of `file` or in the system's; waits for nothing.
-
-    An end of file counts as nothing.
-    """
-    if file is None:
-        return b""
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        # Gives what is buffered; else reads once from the system, and takes "not now" for nothing.
-        return file.peek(1)  # type: ignore[attr-defined, no-any-return]
-    finally:
-        sock.settimeout(timeout)

@@ -15,34 +15,31 @@ from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
-    PlaintextCredentialsError,
     PlaintextInjectionError,
-    PlaintextWarning,
     ReferenceIdentifierError,
     SMTPVerifyError,
     STARTTLSRefusedError,
     TLSRequiredError,
     printable,
 )
-from ..schemes import Mode
 from ..tls.causes import Cause
 from ..tls.diagnosis import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure
-from .endpoints import is_local, waiting_bytes
+from .channel import Channel
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from typing import TypeAlias
 
     from ..relay import Relay
     from ..tls.identity import PeerIdentity
     from ..tls.trust import Trust
     from .attempts import Attempt
 
-    Reply: TypeAlias = tuple[int, bytes]
-
 __all__ = ["Session", "one_of", "with_client_certificate"]
+
+_RFC_5321 = Timeouts()
 
 
 class Session(_SMTP):
@@ -61,10 +58,12 @@ class Session(_SMTP):
     _judged: object = None  # the socket that `peer` speaks of
     _secured_by_scheme = False
     _warned = False
+    _timeouts: Timeouts | None = None  # where the caller gave more than a number
+    _open_channel: Channel | None = None
 
     # --- TLS -------------------------------------------------------------------------------------
 
-    def _starttls(self, keyfile: Any, certfile: Any, context: ssl.SSLContext | None) -> Reply:
+    def _starttls(self, keyfile: Any, certfile: Any, context: ssl.SSLContext | None) -> tuple[int, bytes]:
         """Put the connection into TLS and verify the server (RFC 3207), as `smtplib.SMTP.starttls`.
 
         On a connection that its relay URL has secured already, nothing is done and 220 returned.
@@ -103,7 +102,7 @@ class Session(_SMTP):
             self._close_for(error)
             raise
 
-    def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> Reply:
+    def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> tuple[int, bytes]:
         if not self.has_extn("starttls"):
             raise self._failed(
                 TLSRequiredError,
@@ -124,32 +123,41 @@ class Session(_SMTP):
             refused.smtp_code, refused.smtp_error = code, reply
             raise refused
         self._nothing_waits("behind")
-        if self.file is not None:
-            self.file.close()
-            self.file = None
         self.sock = self._secure(self.sock, context, trust)
+        self.file = None
         self._forget_ehlo()  # RFC 3207 4.2
         return code, reply
 
     def _nothing_waits(self, where: str) -> None:
         """Refuse bytes in plaintext that the server, or somebody before it, sent unasked."""
-        waiting = waiting_bytes(self.sock, self.file)
+        waiting = self._channel().unread()
         if waiting:
-            raise self._failed(
-                PlaintextInjectionError,
-                Cause.PLAINTEXT_INJECTED,
-                f"plaintext came {where} the change to TLS: '{printable(waiting, 60)}'",
-                "Somebody between you and the server may have put it there (RFC 3207 4.2); "
-                "tell the server's administrator.",
-            )
+            raise self._injected(where, waiting)
+
+    def _injected(self, where: str, waiting: bytes) -> Any:
+        return self._failed(
+            PlaintextInjectionError,
+            Cause.PLAINTEXT_INJECTED,
+            f"plaintext came {where} the change to TLS: '{printable(waiting, 60)}'",
+            "Somebody between you and the server may have put it there (RFC 3207 4.2); "
+            "tell the server's administrator.",
+        )
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
+        if self._open_channel is not None and self._open_channel.sock is sock:
+            own = self._open_channel.own_timeout()
+        else:
+            own = sock.gettimeout()
+        limit = _RFC_5321.command if own is None else own
         try:
+            # It holds for the whole of the handshake.
+            sock.settimeout(limit if self._timeouts is None else self._timeouts.command)
             secured, peer = secure(sock, self._server_name(), trust, context)
         except Exception as error:
             sock.close()
             self._close_with_port(error)
             raise
+        secured.settimeout(own)
         self.peer, self._judged = peer, secured
         return secured
 
@@ -174,61 +182,21 @@ class Session(_SMTP):
                 raise
         self.peer, self._judged = peer, sock
 
-    # --- the conversation ------------------------------------------------------------------------
-
-    def send(self, s: Any) -> None:
-        """As `smtplib.SMTP.send`.
-
-        Raises:
-            smtplib.SMTPServerDisconnected: there is no connection; names the failure that closed it.
-        """
-        self._want_connection()
-        super().send(s)
-
-    def getreply(self) -> Reply:
-        """As `smtplib.SMTP.getreply`.
-
-        Raises:
-            smtplib.SMTPServerDisconnected: as `send`.
-            TLSHandshakeError: in the place of a reply, the server refused the client's certificate.
-        """
-        self._want_connection()
-        try:
-            return super().getreply()
-        except smtplib.SMTPServerDisconnected as error:
-            failure = error.__context__
-            if not isinstance(failure, SMTPVerifyError):
-                raise
-            self._close_with_port(failure)
-            raise failure from failure.__cause__
-
-    def putcmd(self, cmd: str, args: str = "") -> None:
-        """As `smtplib.SMTP.putcmd`.
-
-        Raises:
-            PlaintextCredentialsError: the command is AUTH, over plaintext, to another machine.
-        """
-        if cmd.lstrip()[:4].upper() == "AUTH":
-            self._refuse_plaintext_credentials()
-        super().putcmd(cmd, args)
-
-    def mail(self, sender: str, options: Any = ()) -> Reply:
-        """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext."""
-        self._want_connection()
-        unsaid = self.relay is None or self.relay.mode is Mode.CALLER
-        if self.peer is None and unsaid and not self._warned and not is_local(self.sock):
-            self._warned = True
-            self._warn(
-                PlaintextWarning,
-                f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
-                "smtps:// before the host, or smtp+notls:// if that is meant.",
-            )
-        return super().mail(sender, options)
+    # --- state and errors ------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connection and forget what was learned from the server."""
         super().close()
         self._forget_ehlo()
+
+    def _channel(self) -> Channel:
+        channel = self._open_channel
+        if channel is None or channel.sock is not self.sock or channel.file is not self.file:
+            self._want_connection()
+            if channel is not None and channel.buffered():  # somebody put another socket in its place
+                raise self._injected("behind", channel.buffered())
+            channel = self._open_channel = Channel(self.sock, self.file)
+        return channel
 
     def _want_connection(self) -> None:
         if self.sock is None:
@@ -238,16 +206,6 @@ class Session(_SMTP):
                 f"the connection was closed: {self._refusal}"
             ) from self._refusal
         self._judge_socket()
-
-    def _refuse_plaintext_credentials(self) -> None:
-        self._want_connection()
-        if self.peer is None and not self._allow_plaintext_login and not is_local(self.sock):
-            raise self._error(
-                PlaintextCredentialsError,
-                None,
-                "credentials do not go over plaintext; call starttls() first, write tls:// or smtps:// "
-                "before the host, or give allow_plaintext_login=True",
-            )
 
     def _server_name(self) -> str | bytes:
         relay_name = self.relay.server_name if self.relay else None
@@ -259,8 +217,6 @@ class Session(_SMTP):
     def _effective_trust(self) -> Trust:
         return self.relay.trust if self.relay else self._trust
 
-    # --- state and errors ------------------------------------------------------------------------
-
     def _forget_ehlo(self) -> None:
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
@@ -269,16 +225,19 @@ class Session(_SMTP):
 
     def _forget_connection(self) -> None:
         self.close()
-        self.peer = self._refusal = self._judged = self._attempt = None
+        self.peer = self._refusal = self._judged = self._attempt = self._open_channel = None
         self._secured_by_scheme = self._warned = False
 
     def _error(self, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "") -> Any:
         diagnosis = Diagnosis(cause, summary, remedy) if cause else None
+        port = self._attempt.port if self._attempt else None
+        return kind(summary, host=self._shown_host(), port=port, diagnosis=diagnosis)
+
+    def _shown_host(self) -> str:
         host = self.relay.host if self.relay else self._host
         if isinstance(host, bytes):
             host = host.decode("ascii", "backslashreplace")
-        port = self._attempt.port if self._attempt else None
-        return kind(summary, host=host or "Unix socket", port=port, diagnosis=diagnosis)
+        return str(host or "Unix socket")
 
     def _failed(self, kind: type[Any], cause: Cause, summary: str, remedy: str) -> Any:
         """Make an error of ours and close for it."""
@@ -310,14 +269,14 @@ class Session(_SMTP):
 
         def starttls(  # noqa: D102
             self, *, context: ssl.SSLContext | None = None, keyfile: Any = None, certfile: Any = None
-        ) -> Reply:
+        ) -> tuple[int, bytes]:
             return self._starttls(keyfile, certfile, context)
 
     else:
 
         def starttls(  # noqa: D102
             self, keyfile: Any = None, certfile: Any = None, context: ssl.SSLContext | None = None
-        ) -> Reply:
+        ) -> tuple[int, bytes]:
             return self._starttls(keyfile, certfile, context)
 
     starttls.__doc__ = _starttls.__doc__

@@ -92,7 +92,7 @@ class _Gate:
         Under TLS 1.3 a server looks at the client's certificate when the client's handshake has ended
         (RFC 8446 4.4.2.4), so that a refusal comes in the place of the first data.
         """
-        if isinstance(error, SMTPVerifyError):
+        if isinstance(error, (*_NOT_YET, SMTPVerifyError)):
             return  # recv_into() calls read()
         if explain_reason(error.reason or "")[0] is Cause.CLIENT_CERTIFICATE_REFUSED:
             failure = handshake_failure(evidence_of(self, self._reference, error))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .names import ReferenceIdentifier
     from .trust import Trust
 
-__all__ = ["check_context", "identify", "is_tls", "secure"]
+__all__ = ["check_context", "identify", "is_tls", "secure", "would_block"]
 
 
 def check_context(context: ssl.SSLContext) -> None:
@@ -55,6 +55,13 @@ def is_tls(sock: object) -> bool:
         or hasattr(sock, "getpeercert")
         or hasattr(sock, "get_peer_certificate")
     )
+
+
+def would_block(error: OSError) -> str:
+    """Whether a socket that does not wait has only said so: which way it must be ready, or ""."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return "read"
+    return "write" if isinstance(error, (BlockingIOError, ssl.SSLWantWriteError)) else ""
 
 
 def secure(
@@ -137,7 +144,8 @@ def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIden
     try:
         if sock._sslobj is None:  # type: ignore[attr-defined]
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
-        sock.do_handshake()
+        if not isinstance(sock, VerifyingSocket) or sock.peer is None:
+            sock.do_handshake()
     except SMTPVerifyError:
         raise
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CertificateFormatError
@@ -70,41 +71,44 @@ def judge(connection: Any, reference: ReferenceIdentifier, trust: Trust) -> Peer
     Raises:
         PeerVerificationError: the peer is somebody else, or proved nothing.
     """
-    evidence = evidence_of(connection, reference)
+
+    def evidence() -> Evidence:
+        return evidence_of(connection, reference)
+
     der = connection.getpeercert(True)
     if der is None:
         raise untrusted(
-            evidence,
+            evidence(),
             Cause.NO_CERTIFICATE,
             "the server showed no certificate",
             "Have anonymous ciphers switched off.",
         )
     try:
-        leaf = Certificate.from_der(der)
+        leaf = _certificate(der)
     except CertificateFormatError as error:
         raise untrusted(
-            evidence,
+            evidence(),
             Cause.MALFORMED_CERTIFICATE,
             f"the certificate can't be read: {error}",
             "Have it reissued.",
         ) from error
     if connection.session_reused:
         raise untrusted(
-            evidence,
+            evidence(),
             Cause.SESSION_RESUMED,
             "the TLS session was resumed, and OpenSSL verified nothing again",
             "Connect without a session.",
         )
     matched = None if trust.pins_only else find_match(reference, leaf.san)
     if matched is None and not trust.pins_only:
-        raise name_mismatch(evidence, leaf)
+        raise name_mismatch(evidence(), leaf)
     pin = find_pin(trust.pins, leaf)
     if trust.pins and pin is None:
-        raise pin_mismatch(evidence, leaf, trust.pins)
+        raise pin_mismatch(evidence(), leaf, trust.pins)
     version = connection.version()
     if not is_recent(version, trust):
         raise untrusted(
-            evidence,
+            evidence(),
             Cause.VERSION_TOO_OLD,
             f"the connection uses {version}, older than {trust.minimum_version.name}",
             "Have TLS 1.2 or 1.3 enabled on both sides.",
@@ -115,6 +119,12 @@ def judge(connection: Any, reference: ReferenceIdentifier, trust: Trust) -> Peer
         else tuple(each.public_bytes(_DER) for each in connection._sslobj.get_verified_chain() or ())
     )
     return PeerIdentity(reference, leaf, matched, pin, verified, version, connection.cipher()[0])
+
+
+@lru_cache(maxsize=64)
+def _certificate(der: bytes) -> Certificate:
+    """A certificate that was read before is the same value: most programs talk to one server."""
+    return Certificate.from_der(der)
 
 
 def is_recent(version: str, trust: Trust) -> bool:

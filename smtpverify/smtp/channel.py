@@ -1,0 +1,220 @@
+"""Octets to and from one socket, within time: owns the wait, and the buffer of what came.
+
+A timeout holds for the whole of what is waited for, since one octet a second is no way to stay alive; a large
+message is held to progress instead. While a write waits, what the server sends is read, so that no two full
+buffers wait for each other, however much is sent before a reply is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..tls.foreign import would_block
+from .replies import MAX_LINE, ReplyParser
+
+if TYPE_CHECKING:
+    from .replies import Reply
+
+__all__ = ["Channel", "PeerClosed"]
+
+_BLOCK = 16384  # octets that must be taken within the limit of a write; a TLS record (RFC 8446 5.1)
+_LITTLE = 4096  # octets that fit into any system's buffer
+_UNREAD = 1048576  # octets of replies that are kept while we send
+_READ = 16384
+
+
+class PeerClosed(OSError):
+    """The peer has closed the connection. Within this package only."""
+
+
+class Channel:
+    """A socket's two directions.
+
+    Args:
+        sock: of the socket module, or of the ssl module; or whatever has `makefile` and `sendall`, which
+            is then taken as it is, without deadlines.
+        file: a file to read from in the place of the socket, or None.
+    """
+
+    def __init__(self, sock: Any, file: Any = None) -> None:
+        self.sock = sock
+        self.file = file
+        self.written = 0  # octets that the system has taken
+        self.ended = False  # whether the peer has closed its side
+        self._replies = ReplyParser()
+        self._reader = file
+        self._poll: Any = None
+        self._is_socket = isinstance(sock, socket.socket)
+        if not self._is_socket:
+            self._reader = file or sock.makefile("rb")
+            return
+        # The socket's timeout as others have set it, and as we have left it for the next wait.
+        self._own: float | None = sock.gettimeout()
+        self._left = self._own
+
+    def limit(self, otherwise: float) -> float:
+        """Seconds to wait by the timeout that others have given the socket, or `otherwise`."""
+        own = self.own_timeout() if self._is_socket else None
+        return otherwise if own is None else own
+
+    def own_timeout(self) -> float | None:
+        """The socket's timeout as others have set it."""
+        self._look_at_timeout()
+        return self._own
+
+    def _look_at_timeout(self) -> None:
+        now = self.sock.gettimeout()
+        if now != self._left:
+            self._own = self._left = now
+
+    def _set_timeout(self, seconds: float | None) -> None:
+        if seconds != self._left:
+            self.sock.settimeout(seconds)
+            self._left = self.sock.gettimeout()  # it is rounded
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def read(self, limit: float) -> Reply:
+        """The next reply, whole, in at most `limit` seconds.
+
+        Raises:
+            PeerClosed: the end came first.
+            MalformedReplyError: what came is no reply.
+            OSError: from the socket; TimeoutError included.
+        """
+        reply = self._replies.next()
+        if reply is not None:
+            return reply
+        if self._reader is not None:
+            while reply is None:
+                self._take(self._reader.readline(MAX_LINE + 1))
+                reply = self._replies.next()
+            return reply
+        self._look_at_timeout()
+        self._set_timeout(limit)
+        deadline = monotonic() + limit
+        while True:
+            self._take(self.sock.recv(_READ))
+            reply = self._replies.next()
+            if reply is not None:
+                return reply
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._set_timeout(left)
+
+    def last_reply(self) -> Reply | None:
+        """A reply that is there, where nothing more is to be had: what a server said before it closed."""
+        try:
+            self.unread()
+            return self._replies.next()
+        except OSError:  # the error that led here says more
+            return None
+
+    def buffered(self) -> bytes:
+        """What was read from the socket and not given out as a reply."""
+        return self._replies.unread()
+
+    def unread(self) -> bytes:
+        """What has come and was not given out as a reply; waits for nothing. See `ended`."""
+        unread = self._replies.unread()
+        if unread or self._reader is not None or self.sock.fileno() < 0:
+            return unread
+        pending = getattr(self.sock, "pending", None)  # of TLS: decrypted, and not in the system's buffer
+        if (pending is not None and pending()) or self._ready(True, False, 0.0):
+            self._look_at_timeout()
+            self._set_timeout(0.0)
+            self._receive()
+        return self._replies.unread()
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            self.ended = True
+            raise PeerClosed("in the middle of a reply" if self._replies.unread() else "")
+        self._replies.feed(data)
+
+    def _receive(self) -> None:
+        """Read once from a socket that does not wait."""
+        try:
+            data = self.sock.recv(_READ)
+        except OSError as error:
+            if not would_block(error):
+                raise
+            return
+        self.ended = self.ended or not data
+        self._replies.feed(data)
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def write(self, data: bytes, limit: float, *, alone: bool = False) -> None:
+        """Hand all of it to the system, each 16 KiB in at most `limit` seconds.
+
+        What the server sends in the meantime is kept for `read`.
+
+        Args:
+            data: what to send.
+            limit: seconds.
+            alone: all that was sent before has its reply, so that the system has room for a little.
+
+        Raises:
+            PeerClosed: the server closed instead of reading.
+            OSError: from the socket; TimeoutError included.
+        """
+        if not self._is_socket:
+            self.sock.sendall(data)
+            self.written += len(data)
+            return
+        self._look_at_timeout()
+        sent = 0
+        if alone and len(data) <= _LITTLE:
+            if not self._left:
+                self._set_timeout(limit)
+            sent = self.sock.send(data)
+            self.written += sent
+        if sent < len(data):
+            self._set_timeout(0.0)
+            self._write(memoryview(data)[sent:], limit)
+
+    def _write(self, rest: memoryview, limit: float) -> None:
+        block = self.written + _BLOCK
+        deadline = None
+        while rest:
+            try:
+                sent = self.sock.send(rest)
+            except OSError as error:
+                wanted = would_block(error)
+                if not wanted:
+                    raise
+                now = monotonic()
+                deadline = now + limit if deadline is None else deadline
+                self._wait(wanted, deadline - now)
+                continue
+            rest = rest[sent:]
+            self.written += sent
+            if self.written >= block:
+                block, deadline = self.written + _BLOCK, None
+
+    def _wait(self, wanted: str, left: float) -> None:
+        """Wait until the socket may go on, and take in what comes meanwhile."""
+        # A server that never reads may not fill our memory; what it owes us is a reply a command.
+        listens = len(self._replies.unread()) < _UNREAD
+        if left <= 0 or not self._ready(listens or wanted == "read", wanted == "write", left):
+            raise TimeoutError("timed out")
+        if listens:
+            self._receive()
+            if self.ended:
+                raise PeerClosed("while we were sending")
+
+    def _ready(self, readable: bool, writable: bool, seconds: float) -> bool:
+        """Whether the system's socket is one of these within the time."""
+        if not hasattr(select, "poll"):  # Windows
+            reads, writes = ([self.sock] if wanted else [] for wanted in (readable, writable))
+            return any(select.select(reads, writes, [], seconds))
+        if self._poll is None:
+            self._poll = select.poll()
+        self._poll.register(self.sock, select.POLLIN * readable | select.POLLOUT * writable)
+        return bool(self._poll.poll(math.ceil(seconds * 1000)))

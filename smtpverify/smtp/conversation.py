@@ -1,0 +1,256 @@
+"""What is said to a server and heard from it, command by command, as smtplib's methods do.
+
+A reply that nobody asked for is an error before the next command; an argument that would end its command
+never leaves; credentials and, without a warning, mail never go in plaintext to another machine.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import (
+    PlaintextCredentialsError,
+    PlaintextWarning,
+    ProtocolError,
+    SMTPVerifyError,
+    UnsolicitedReplyError,
+    printable,
+)
+from ..schemes import Mode
+from .channel import PeerClosed
+from .endpoints import is_local
+from .session import Session
+from .timeouts import Timeouts
+from .wire import check_argument, forward_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .replies import Reply
+
+__all__ = ["Conversation"]
+
+_RFC_5321 = Timeouts()
+
+
+class Conversation(Session):
+    """A session that talks, in time and in turn."""
+
+    debuglevel: int
+    _print_debug: Callable[..., None]
+
+    _ignored: frozenset[str] = frozenset()  # extensions that count as not offered
+    _awaited: str | float = "command"  # of Timeouts, or in seconds: how long getreply() waits
+    _unanswered = 0  # commands of send()
+    _sending = False  # the replies belong to send_messages()
+    _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
+
+    def send(self, s: Any) -> None:
+        """As `smtplib.SMTP.send`.
+
+        Raises:
+            UnsolicitedReplyError: the server has sent a reply that nobody asked for. This and all of the
+                following close the connection.
+            smtplib.SMTPServerDisconnected: there is no connection; names the failure that closed it.
+        """
+        self._want_connection()
+        if isinstance(s, str):
+            s = s.encode(self.command_encoding)
+        self._unanswered += 1
+        self.transmit(s, alone=self._unanswered == 1)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.getreply`, within the time for the whole reply.
+
+        Raises:
+            MalformedReplyError: what came is no reply. This and all of the following close the connection.
+            smtplib.SMTPServerDisconnected: as `send`; also where the reply did not come, or not whole.
+            TLSHandshakeError: in the place of a reply, the server refused the client's certificate.
+        """
+        self._want_connection()
+        reply = self.answer(self._awaited)
+        self._unanswered = max(0, self._unanswered - 1)
+        return reply
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """As `smtplib.SMTP.putcmd`.
+
+        Raises:
+            CommandArgumentError: a control character; nothing was sent.
+            PlaintextCredentialsError: the command is AUTH, over plaintext, to another machine.
+        """
+        command = f"{cmd} {args}" if args else cmd
+        check_argument(command)
+        self._want_turn()
+        if cmd.lstrip()[:4].upper() == "AUTH":
+            self._refuse_plaintext_credentials()
+        self.send(f"{command}\r\n")
+
+    # What the package uses itself, and no subclass overrides by accident.
+
+    def transmit(self, octets: bytes, *, alone: bool) -> None:
+        """Write, and say so to whoever listens.
+
+        Args:
+            octets: what to send.
+            alone: no reply is outstanding, so that none may be there.
+        """
+        if alone:
+            self.expect_silence()
+        if self.debuglevel > 0:
+            self._print_debug("send:", repr(octets))
+        sys.audit("smtplib.send", self, octets)
+        channel = self._channel()
+        try:
+            channel.write(octets, self._limit("data_block"), alone=alone)
+        except OSError as error:
+            self._fail("Server not connected", error)
+
+    def answer(self, step: str | float) -> Reply:
+        """Read one reply, in the time for a step of `Timeouts`, or in so many seconds."""
+        try:
+            reply = self._channel().read(self._limit(step))
+        except OSError as error:
+            self._fail("Connection unexpectedly closed", error)
+        if self.debuglevel > 0:
+            self._print_debug(f"reply: retcode ({reply.code}); Msg: {reply.text!a}")
+        return reply
+
+    def _in_time(
+        self, step: str | float, ask: Callable[..., tuple[int, bytes]], *args: Any
+    ) -> tuple[int, bytes]:
+        """Call something that calls `getreply`, which then waits so long."""
+        self._awaited = step
+        try:
+            return ask(*args)
+        finally:
+            self._awaited = "command"
+
+    def _want_turn(self) -> None:
+        if self._sending:
+            raise RuntimeError("send_messages() has not ended; use up its results, or close() them, first")
+
+    def has_reply(self) -> bool:
+        """Whether something of a reply is there to be read."""
+        return bool(self._channel().unread())
+
+    def expect_silence(self) -> None:
+        """Refuse a reply that is there before it was asked for, and a connection that has ended."""
+        channel = self._channel()
+        try:
+            unread = channel.unread()
+        except OSError as error:
+            self._fail("Server not connected", error)
+        if unread:
+            said = f"the server spoke unasked: '{printable(unread.rstrip(), 100)}'"
+            unsolicited = self._error(UnsolicitedReplyError, None, said)
+            self._close_for(unsolicited)
+            raise unsolicited
+        if channel.ended:
+            self._fail("Connection unexpectedly closed", PeerClosed())
+
+    @property
+    def written(self) -> int:
+        """Octets that the system has taken over on this connection, or the last one."""
+        return self._open_channel.written if self._open_channel else 0
+
+    @property
+    def heard(self) -> bytes:
+        """What has come on this connection, or the last one, and made no reply."""
+        return self._open_channel.buffered() if self._open_channel else b""
+
+    def _limit(self, step: str | float) -> float:
+        if not isinstance(step, str):
+            return step
+        if self._timeouts is not None:
+            return getattr(self._timeouts, step)  # type: ignore[no-any-return]
+        return self._channel().limit(getattr(_RFC_5321, step))
+
+    def _fail(self, what: str, error: OSError) -> NoReturn:
+        """Close for an error of the socket or of the replies, and raise it as smtplib does."""
+        if isinstance(error, SMTPVerifyError):
+            if isinstance(error, ProtocolError):
+                error.host = self._shown_host()
+            self._close_with_port(error)
+            raise error
+        text = f"{what}: {error}" if str(error) else what
+        last = self._open_channel and self._open_channel.last_reply()
+        if last:
+            text += f"; the server's last words: {last.code} {printable(last.text)}"
+        disconnected = smtplib.SMTPServerDisconnected(text)
+        self._close_for(disconnected)
+        raise disconnected from error
+
+    def ehlo(self, name: str = "") -> tuple[int, bytes]:
+        """As `smtplib.SMTP.ehlo`; extensions that are to be ignored count as not offered."""
+        reply = super().ehlo(name)
+        for extension in self._ignored | (self.relay.ignored_extensions if self.relay else frozenset()):
+            self.esmtp_features.pop(extension, None)
+        return reply
+
+    def close(self) -> None:
+        """As `smtplib.SMTP.close`; what was learned from the server is forgotten."""
+        super().close()
+        self._unanswered = 0
+
+    def mail(self, sender: str, options: Iterable[str] = ()) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext.
+
+        Raises:
+            CommandArgumentError: the address would not stay one; nothing was sent.
+            smtplib.SMTPNotSupportedError: the options hold SMTPUTF8, which the server does not offer.
+        """
+        self._want_connection()
+        self.warn_of_plaintext()
+        options = [*options] if self.does_esmtp else []
+        utf8 = self.goes_as_utf8(options)
+        path = forward_path(sender, utf8=utf8)
+        if utf8:
+            self.command_encoding = "utf-8"
+        self._accepted = ()
+        self.putcmd("mail", " ".join([f"from:{path}", *options]))
+        return self.getreply()
+
+    def rcpt(self, recip: str, options: Iterable[str] = ()) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.rcpt`.
+
+        Raises:
+            CommandArgumentError: the address would not stay one; nothing was sent.
+        """
+        path = forward_path(recip, utf8=self.command_encoding == "utf-8")
+        self.putcmd("rcpt", " ".join([f"to:{path}", *(options if self.does_esmtp else ())]))
+        reply = self.getreply()
+        if reply[0] in (250, 251):
+            self._accepted += (recip,)
+        return reply
+
+    def goes_as_utf8(self, mail_options: Iterable[str]) -> bool:
+        """Whether a transaction's addresses go as they are (RFC 6531 3.4)."""
+        if not any(option.lower() == "smtputf8" for option in mail_options):
+            return False
+        if not self.has_extn("smtputf8"):
+            raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
+        return True
+
+    def warn_of_plaintext(self) -> None:
+        """Warn once a connection where mail goes in plaintext and nobody wrote a scheme that says so."""
+        unsaid = self.relay is None or self.relay.mode is Mode.CALLER
+        if self.peer is None and unsaid and not self._warned and not is_local(self.sock):
+            self._warned = True
+            self._warn(
+                PlaintextWarning,
+                f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
+                "smtps:// before the host, or smtp+notls:// if that is meant.",
+            )
+
+    def _refuse_plaintext_credentials(self) -> None:
+        self._want_connection()
+        if self.peer is None and not self._allow_plaintext_login and not is_local(self.sock):
+            raise self._error(
+                PlaintextCredentialsError,
+                None,
+                "credentials do not go over plaintext; call starttls() first, write tls:// or smtps:// "
+                "before the host, or give allow_plaintext_login=True",
+            )

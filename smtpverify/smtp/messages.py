@@ -1,0 +1,94 @@
+"""`email.message.Message` -> sender, recipients, octets.
+
+Nothing that a signature covers is changed: no `From ` line is mangled, and in a message that bears a
+signature no header is folded anew.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from email.generator import BytesGenerator
+from email.utils import getaddresses
+from typing import TYPE_CHECKING, Any
+
+from .wire import with_crlf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from email.message import Message
+
+__all__ = ["addresses", "flattened"]
+
+
+def addresses(
+    message: Message[Any, Any], sender: str | None, recipients: Iterable[str] | str | None
+) -> tuple[str, list[str]]:
+    """Sender and recipients, from the headers where they are not given (RFC 5322 3.6.2, 3.6.6).
+
+    Raises:
+        ValueError: there is no sender, or more than one set of Resent- headers, of which none can be said to
+            be the last.
+    """
+    resent = message.get_all("Resent-Date")
+    if resent is not None and len(resent) > 1:
+        raise ValueError("message has more than one 'Resent-' header block")
+    prefix = "" if resent is None else "Resent-"
+    if sender is None:
+        header = message.get(f"{prefix}Sender", message[f"{prefix}From"])
+        found = getaddresses([] if header is None else [str(header)])
+        if not found:
+            raise ValueError(
+                f"message has neither {prefix}Sender nor {prefix}From, and no from_addr was given"
+            )
+        sender = found[0][1]
+    if recipients is None:
+        fields = (message[f"{prefix}{field}"] for field in ("To", "Bcc", "Cc"))
+        recipients = [
+            address for _, address in getaddresses([str(each) for each in fields if each is not None])
+        ]
+    return sender, [recipients] if isinstance(recipients, str) else list(recipients)
+
+
+def flattened(message: Message[Any, Any], *, utf8: bool) -> bytes:
+    """The message as octets with CRLF line ends, without its Bcc headers.
+
+    Args:
+        message: it is not changed.
+        utf8: headers may be in UTF-8 (RFC 6531).
+    """
+    shown = copy.copy(message)
+    del shown["Bcc"]
+    del shown["Resent-Bcc"]
+    policy: Any = message.policy
+    if utf8:
+        policy = policy.clone(utf8=True)
+    if _is_signed(message):
+        policy = _keeping_headers(policy)
+    with io.BytesIO() as octets:
+        _Generator(octets, mangle_from_=False, policy=policy).flatten(shown, linesep="\r\n")
+        return octets.getvalue()
+
+
+def _is_signed(message: Message[Any, Any]) -> bool:
+    """Whether somebody vouches for headers or structure: DKIM, ARC, OpenPGP, S/MIME."""
+    return "DKIM-Signature" in message or "ARC-Seal" in message or "multipart/signed" in _types(message)
+
+
+def _types(message: Message[Any, Any]) -> set[str]:
+    return {part.get_content_type() for part in message.walk()}
+
+
+def _keeping_headers(policy: Any) -> Any:
+    """A policy that leaves the headers' line ends where they are."""
+    if hasattr(policy, "refold_source"):
+        return policy.clone(refold_source="none")
+    return policy.clone(max_line_length=0)
+
+
+class _Generator(BytesGenerator):
+    """Writes a text at once; the standard one writes it line by line, ten times as slowly."""
+
+    def _write_lines(self, lines: str) -> None:
+        if lines:
+            self._fp.write(with_crlf(lines.encode("ascii", "surrogateescape")))  # type: ignore[attr-defined]
