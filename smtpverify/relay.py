@@ -26,7 +26,7 @@ __all__ = ["Relay", "extension_names"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCATION = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")  # host and port (RFC 3986 3.2.2, 3.2.3)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_ZONE = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)  # RFC 6874 2, without its percent-encoding
+_ZONE = re.compile(r"[A-Za-z0-9._~-]{1,64}", re.ASCII)  # RFC 6874 2, without its percent-encoding
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't encode
 _KEYWORD = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of EHLO (RFC 5321 4.1.1.1), in lower case
 _QUERY_KEYS = (
@@ -122,6 +122,8 @@ class Relay:
         if text.startswith("/"):
             if "\0" in text:  # the system would stop reading there
                 raise RelayURLError("path: it contains a control character")
+            if re.search("[\ud800-\udbff]", text):
+                raise RelayURLError("path: it contains half a character")
             return cls("", "", path=text, trust=trust, dialect=dialect)
         if "@" in text or "/" in text:
             raise RelayURLError("relay: neither a host nor a URL with a scheme, as in tls://user@host")
@@ -161,6 +163,8 @@ class Relay:
         ignored = extension_names(options.pop("ignore-extension", ()))
         if options and not meaning.mode.uses_tls:
             raise RelayURLError(f"query: {scheme}:// never uses TLS; {', '.join(options)} would be of no use")
+        if trust.pins and not meaning.mode.uses_tls:
+            raise RelayURLError(f"trust: {scheme}:// never uses TLS; its pins would be of no use")
         server_name = options.get("server-name", [None])[0]
         trust = _trust(options, trust)
         return cls(scheme, host, port, socket_path, user, password, server_name, trust, dialect, ignored)
@@ -283,6 +287,8 @@ def _host(host: str) -> str:
         if not _ZONE.fullmatch(zone):
             raise RelayURLError("host: the zone behind % may hold ASCII letters, digits, and . _ ~ - alone")
         return f"{reference.text}%{zone}"
+    if reference.kind is IdentifierKind.DNS and host[-1] in ".\u3002\uff0e\uff61":
+        return f"{reference.text}."  # which keeps the resolver from adding a domain of its own
     return reference.text
 
 

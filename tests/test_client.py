@@ -484,18 +484,22 @@ def test_verifying_contexts_of_callers_are_used(smtp_server: ServerFactory, worl
     context = ssl.create_default_context(cafile=world.root_file)
     blind = ssl.create_default_context(cafile=world.root_file)
     blind.check_hostname = False
-    with smtp_server(Behaviour(tls=Tls.IMPLICIT), Behaviour(tls=Tls.STARTTLS)) as server:
+    with smtp_server(Behaviour(tls=Tls.IMPLICIT), *[Behaviour(tls=Tls.STARTTLS)] * 2) as server:
         smtp = SMTP_SSL(HOST, server.port, timeout=TIMEOUT, context=context)
         assert smtp.context is context is smtp.sock.context
         send(smtp)
         other = SMTP(HOST, server.port, timeout=TIMEOUT)
         with pytest.raises(smtpverify.InsecureContextError, match="check_hostname"):
             other.starttls(context=blind)
-        other.starttls(context=context)  # the refusal was of the argument: nothing was sent
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="check_hostname"):
+            other.noop()
+        other.connect(HOST, server.port)
+        other.starttls(context=context)
         assert other.sock.context is context
         send(other)
     assert_sent_in_tls(server, 0)
-    assert_sent_in_tls(server, 1)
+    assert server.connections[1].clear == b""
+    assert_sent_in_tls(server, 2)
     with pytest.raises(smtpverify.InsecureContextError):
         SMTP_SSL(HOST, 9, context=ssl._create_unverified_context())
 

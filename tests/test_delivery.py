@@ -279,21 +279,33 @@ def test_nor_inside_tls(smtp_server: ServerFactory, way: str, broken: str, tls: 
     not_accepted(server, smtpverify.connect(url, timeout=5))
 
 
-@every_step
+# In one flight with its envelope a message is answered last, and a reply too many that has not come yet can't
+# be told from that.
+@pytest.mark.parametrize(
+    ("way", "step"), [each for each in STEPS if each[0] != "pipelined and chunked" or each[1] == "."]
+)
 def test_one_reply_too_many(smtp_server: ServerFactory, way: str, step: str) -> None:
     """Whatever a second reply is taken for, no message counts as accepted that was not."""
     doubled = {"DATA": b"354 go\r\n250 ok\r\n"}.get(step, b"250 ok\r\n250 ok\r\n")
     with smtp_server(behaviour(way, replies={step: doubled})) as server:
         smtp = connected(server, timeout=0.5)
-        try:
-            assert send(smtp) == {}
-        except smtplib.SMTPException:
-            pass
-        else:
-            assert len(server.connections[0].messages) == 1
-            with pytest.raises(smtpverify.UnsolicitedReplyError):
-                smtp.noop()
-        smtp.close()
+        with pytest.raises(smtplib.SMTPException):
+            send(smtp)
+        assert smtp.sock is None
+    arrived = bool(server.connections[0].messages)
+    assert arrived is (step == ".")
+
+
+@every_way
+@pytest.mark.parametrize("behind", [b"", b"421 4.7.0 enough\r\n"])
+def test_a_server_that_closes_behind_a_message(smtp_server: ServerFactory, way: str, behind: bytes) -> None:
+    """What was accepted stays accepted."""
+    replies = {".": b"250 2.0.0 queued\r\n" + behind}
+    with smtp_server(behaviour(way, replies=replies, closes_after=(".",))) as server:
+        smtp = connected(server)
+        assert send(smtp) == {}
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            send(smtp)
 
 
 def test_an_early_reply(smtp_server: ServerFactory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import ssl
 import string
 import sys
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
 from smtpverify import Mode, Pin, Relay, RelayURLError, Trust
-from smtpverify.relay import _QUERY_KEYS
+from smtpverify.relay import _QUERY_KEYS, extension_names
 from smtpverify.schemes import DIALECTS, Scheme
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def test_strict_scheme(text: str, dialect: Any, strict: str) -> None:
     [
         (HOST, HOST, None),
         (f"{HOST}:587", HOST, 587),
-        ("MAIL.Example.ORG.", HOST, None),
+        ("MAIL.Example.ORG.", f"{HOST}.", None),
         ("localhost", "localhost", None),
         ("my_relay:25", "my_relay", 25),
         ("192.0.2.1", "192.0.2.1", None),
@@ -246,7 +247,7 @@ def test_bare_path_in_bytes() -> None:
     [
         (HOST, HOST, None),
         (f"{HOST}:587", HOST, 587),
-        ("MAIL.example.org.:1", HOST, 1),
+        ("MAIL.example.org.:1", f"{HOST}.", 1),
         (f"{HOST}:65535", HOST, 65535),
         (f"{HOST}:00025", HOST, 25),
         ("mail%2Eexample.org", HOST, None),
@@ -949,3 +950,37 @@ def test_any_text_is_a_relay_or_refused(text: str | bytes) -> None:
         assert str(relay).isprintable()
         if relay.path is None or relay.scheme:
             assert Relay.parse(relay.to_url()) == relay
+
+
+def test_ignored_extensions() -> None:
+    relay = Relay.parse(f"tls://{HOST}?ignore-extension=CHUNKING&ignore-extension=x-one")
+    assert relay.ignored_extensions == {"chunking", "x-one"}
+    assert relay.to_url() == f"tls://{HOST}?ignore-extension=chunking&ignore-extension=x-one"
+    assert Relay.parse(relay.to_url()) == relay
+    assert Relay.parse(f"smtp+notls://{HOST}?ignore-extension=size").ignored_extensions == {"size"}
+    assert Relay.parse(f"tls://{HOST}").ignored_extensions == frozenset()
+    assert extension_names(["SIZE"]) == {"size"}
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "a=b", "\u017fize"])
+def test_what_is_no_name_of_an_extension(name: str) -> None:
+    with pytest.raises(RelayURLError, match=r"^ignore-extension: .* is no name of an extension$"):
+        extension_names([name])
+
+
+def test_extensions_that_can_not_be_ignored() -> None:
+    refused(f"tls://{HOST}?ignore-extension=StartTLS", "ignore-extension")
+    with pytest.raises(RelayURLError, match="a collection of names is wanted"):
+        extension_names("chunking")
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+notls"])
+def test_pins_where_nothing_could_bear_them(scheme: str) -> None:
+    with pytest.raises(RelayURLError, match=rf"^trust: {re.escape(scheme)}:// never uses TLS"):
+        Relay.parse(f"{scheme}://{HOST}", trust=Trust(pins=PIN))
+    assert Relay.parse(HOST, trust=Trust(pins=PIN)).trust.pins  # starttls() may follow
+
+
+def test_a_path_of_half_a_character() -> None:
+    with pytest.raises(RelayURLError, match=r"^path: it contains half a character$"):
+        Relay.parse("/run/\ud800")

@@ -555,3 +555,140 @@ def test_a_socket_put_in_by_hand(smtp_server: ServerFactory, name: Any) -> None:
             assert (caught.value.host, caught.value.port) == (HOST, None)
     assert server.connections[0].leaked() == []
     assert len(server.connections[1].messages) == 1
+
+
+# --- what was found by review ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["smtps://{}:{}", "ssl://{}:{}", "{}:{}"])
+def test_a_subclass_that_dials_by_itself_gets_tls_all_the_same(smtp_server: ServerFactory, url: str) -> None:
+    """The usual recipe for a proxy: its plain socket is not taken for one with TLS."""
+
+    class Dialling(smtpverify.SMTP_SSL if "/" not in url else SMTP):  # type: ignore[misc]
+        def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+            return socket.create_connection(("127.0.0.1", port), 5)
+
+    with smtp_server(tls=Tls.IMPLICIT) as server:
+        smtp = Dialling(url.format(HOST, server.port), timeout=TIMEOUT)
+        assert smtp.peer.reference.text == HOST
+        send(smtp)
+        smtp.quit()
+    assert server.connections[-1].clear == b""
+    plain = smtp_server(before_tls=("AUTH PLAIN",))
+    with pytest.raises(smtpverify.SMTPVerifyError):
+        Dialling(url.format(HOST, plain.port), timeout=0.5)
+    plain.close()
+    assert plain.leaked() == []
+
+
+@pytest.mark.parametrize("arguments", [{}, {"certfile": "/nonexistent"}, {"context": "blind"}])
+def test_whatever_starttls_fails_at_ends_the_connection(
+    smtp_server: ServerFactory, arguments: dict[str, Any]
+) -> None:
+    """Who swallows the error, be it of EHLO or of an argument, does not go on in plaintext."""
+    if arguments.get("context"):
+        arguments = {"context": ssl._create_unverified_context()}
+    replies = {} if arguments else {"EHLO": "550 no", "HELO": "550 no"}
+    with smtp_server(tls=Tls.STARTTLS, replies=replies) as server:
+        smtp = SMTP(HOST, server.port, timeout=TIMEOUT)
+        with pytest.raises((smtplib.SMTPException, ValueError)):
+            smtp.starttls(**arguments)
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="the connection was closed"):
+            send(smtp)
+    assert server.leaked() == []
+
+
+def test_a_context_and_a_trust_that_both_name_roots(smtp_server: ServerFactory, world: World) -> None:
+    wide = ssl.create_default_context(cafile=world.root_file)
+    narrow = Trust(world.unknown_file)
+    with smtp_server(tls=Tls.IMPLICIT) as server:
+        port = server.port
+        with pytest.raises(smtpverify.InsecureContextError, match="the relay URL, gives roots too"):
+            SMTP_SSL(HOST, port, timeout=TIMEOUT, context=wide, trust=narrow)
+        url = f"smtps://{HOST}:{port}?cafile={world.unknown_file}"
+        with pytest.raises(smtpverify.InsecureContextError, match="the relay URL, gives roots too"):
+            SMTP_SSL(url, timeout=TIMEOUT, context=wide)
+        same = Trust(world.root_file)
+        context = smtpverify.create_context(same)
+        smtpverify.SMTP_SSL(HOST, server.port, timeout=TIMEOUT, context=context, trust=same).quit()
+    assert server.leaked() == []
+
+
+def test_the_context_of_smtp_ssl_counts_for_starttls_too(smtp_server: ServerFactory, world: World) -> None:
+    narrow = ssl.create_default_context(cafile=world.unknown_file)
+    with smtp_server(starttls_server) as server, pytest.raises(smtpverify.UntrustedCertificateError):
+        smtpverify.SMTP_SSL(f"tls://{HOST}:{server.port}", timeout=TIMEOUT, context=narrow)
+    assert server.leaked() == []
+
+
+@pytest.mark.usefixtures("remote")
+def test_attributes_of_a_subclass_are_not_our_evidence(smtp_server: ServerFactory) -> None:
+    class Mailer(SMTP):
+        def __init__(self, host: str, port: int) -> None:
+            super().__init__(host, port, timeout=TIMEOUT)
+            self.peer = self.relay = (host, port)
+
+    with smtp_server() as server:
+        smtp = Mailer(HOST, server.port)
+        assert smtp.peer == smtp.relay == (HOST, server.port)  # type: ignore[comparison-overlap]
+        smtp.ehlo()
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        with pytest.warns(smtpverify.PlaintextWarning):
+            smtp.mail("alice@example.org")
+        smtp.quit()
+    assert server.connections[0].credentials == []
+
+
+def test_a_proxy_on_this_machine_is_not_the_server(smtp_server: ServerFactory) -> None:
+    class Proxied(SMTP):
+        def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+            return socket.create_connection(("127.0.0.1", port), 5)
+
+    with smtp_server() as server:
+        smtp = Proxied(HOST, server.port)
+        smtp.ehlo()
+        for secret in (
+            lambda: smtp.login("alice", "secret"),
+            lambda: smtp.send("AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+            lambda: smtp.send(b"auth plain AGFsaWNlAHNlY3JldA==\r\n"),
+        ):
+            with pytest.raises(smtpverify.PlaintextCredentialsError):
+                secret()
+        smtp.quit()
+        local = Proxied("localhost", server.port)
+        local.ehlo()
+        local.login("alice", "secret")
+        local.quit()
+    assert [len(one.credentials) for one in server.connections] == [0, 1]
+
+
+def test_plaintext_put_behind_starttls(smtp_server: ServerFactory) -> None:
+    with smtp_server(tls=Tls.STARTTLS) as server, smtp_server() as plain:
+        smtp = SMTP(HOST, server.port, timeout=TIMEOUT)
+        smtp.starttls()
+        smtp.ehlo()
+        smtp.sock.close()
+        smtp.sock = socket.create_connection(("127.0.0.1", plain.port), 5)
+        with pytest.raises(smtpverify.TLSRequiredError, match="exchanged for one without"):
+            send(smtp)
+    assert plain.leaked() == []
+
+
+def test_a_foreign_socket_that_lost_its_tls(smtp_server: ServerFactory, world: World) -> None:
+    context = ssl.create_default_context(cafile=world.root_file)
+    with smtp_server(tls=Tls.IMPLICIT) as server:
+        smtp = smtpverify.SMTP_SSL(HOST, server.port, timeout=TIMEOUT, context=context)
+        smtp.sock.shutdown(socket.SHUT_RD)
+        with pytest.raises(smtpverify.TLSHandshakeError):
+            smtp.putcmd("MAIL", "FROM:<alice@example.org>")
+    assert server.connections[0].clear == b""
+
+
+def test_a_password_outside_ascii_shows_nowhere(smtp_server: ServerFactory) -> None:
+    server = smtp_server(starttls_server)
+    with server, pytest.raises(smtpverify.CommandArgumentError, match="password: it is not ASCII") as raised:
+        smtpverify.connect(f"tls://alice:p%C3%A4ss@{HOST}:{server.port}", timeout=TIMEOUT)
+    assert "ss" not in str(raised.value).partition("password")[0]
+    assert raised.value.__cause__ is raised.value.__context__ is None
+    assert server.connections[0].credentials == []

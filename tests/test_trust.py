@@ -125,18 +125,30 @@ def test_a_directory_of_the_environment_is_read_when_it_is_needed(
 
 
 @own_store
-@pytest.mark.parametrize("variables", [{}, {"SSL_CERT_DIR": ""}, {"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}])
+@pytest.mark.parametrize("variables", [{}, {"SSL_CERT_DIR": ""}, {"SSL_CERT_DIR": "/nonexistent"}])
 def test_an_empty_system_falls_back_to_certifi(
-    variables: dict[str, str], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(certifi, "where", lambda: str(world.unknown_file))
     assert loaded(None) == [world.root.der]  # not the union
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", "")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert loaded(None) == [world.unknown.der]
     assert create_context(Trust()).get_ca_certs(binary_form=True) == [world.unknown.der]
     assert refused("roots", "system") == "roots: the system's store of CA certificates is empty"
+
+
+@own_store
+def test_a_misspelt_file_of_the_environment_is_none_of_certifis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who narrows the roots and mistypes the file does not mean every CA of the world."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent.pem"))
+    with pytest.raises(
+        TrustError, match=rf"SSL_CERT_FILE names {tmp_path}/absent\.pem, which does not exist$"
+    ):
+        create_context()
 
 
 @own_store
@@ -245,7 +257,7 @@ def test_a_file_that_is_there_and_can_not_be_opened(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind("ca.pem")
-        assert refused("roots", "ca.pem").startswith("roots: ca.pem: ")
+        assert refused("roots", "ca.pem").startswith(f"roots: {tmp_path / 'ca.pem'}: ")
 
 
 def test_a_file_name_of_two_lines_is_told_on_one(tmp_path: Path) -> None:
@@ -584,3 +596,41 @@ def test_trust_is_its_words(pins: list[Pin], only: bool, version: ssl.TLSVersion
     assert again == trust == dataclasses.replace(trust) == pickle.loads(pickle.dumps(trust))
     assert hash(again) == hash(trust)
     assert (Trust(pins=[*pins, Pin.parse(PIN)]) == trust) is False
+
+
+def test_a_relative_path_stays_the_same_file(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, file in (("here", world.root_file), ("there", world.unknown_file)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ca.pem").write_bytes(Path(file).read_bytes())
+    monkeypatch.chdir(tmp_path / "here")
+    trust = Trust("ca.pem")
+    monkeypatch.chdir(tmp_path / "there")
+    assert trust.roots == str(tmp_path / "here" / "ca.pem")
+    assert create_context(trust).get_ca_certs(binary_form=True) == [world.root.der]
+    assert Trust("ca.pem") != trust
+
+
+@pytest.mark.parametrize("word", ["system", "certifi"])
+def test_a_path_that_reads_like_a_word(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(word).write_bytes(Path(world.root_file).read_bytes())
+    assert Trust(Path(word)).roots == str(tmp_path / word)
+    assert Trust(word).roots == word
+
+
+def test_a_file_whose_size_and_time_stay(world: World, tmp_path: Path) -> None:
+    """As `cp -p` and `rsync --inplace` leave it."""
+    file = tmp_path / "ca.pem"
+    content = Path(world.root_file).read_bytes()
+    file.write_bytes(content + b"#")
+    before = file.stat()
+    first = create_context(Trust(file))
+    with file.open("r+b") as opened:
+        opened.write(content + b"%")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert create_context(Trust(file)) is not first

@@ -124,7 +124,8 @@ class SMTP(Mailing):
         if source_address:
             self.source_address = source_address
         self._forget_connection()
-        relay = self.relay = self._parsed(host)
+        relay = self._relay = self._parsed(host)
+        self.__dict__.pop("relay", None)
         self._adopt_host(host, relay)
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
@@ -136,7 +137,7 @@ class SMTP(Mailing):
             except BaseException as error:  # an interrupt too must not leave half a connection behind
                 self._close_for(error)
                 # Behind a verified peer there is nothing better to try, and plaintext would be worse.
-                if self.peer is not None or not may_fall_back(mode, error):
+                if self._peer is not None or not may_fall_back(mode, error):
                     raise
                 failure = error
         try:
@@ -162,16 +163,20 @@ class SMTP(Mailing):
             code, message = self.ehlo()
             if not 200 <= code <= 299:
                 raise smtplib.SMTPHeloError(code, message)
-            self._start_tls(None, relay.trust)
+            self._start_tls(self._callers_context(), relay.trust)
         self._secured_by_scheme = relay.mode.uses_tls and attempt.mode.uses_tls
+        if self._secured_by_scheme:
+            self._judge_socket()
         if relay.user is not None and relay.password is not None:
             self.login(relay.user, relay.password)
         return greeting
 
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         sys.audit("smtplib.connect", self, relay.host, attempt.port)
-        sock = self.sock = self._get_socket(relay.host, attempt.port, self.timeout)
-        self.file = None
+        sock = self._get_socket(relay.host, attempt.port, self.timeout)
+        if attempt.mode is Mode.IMPLICIT and not is_tls(sock):  # a subclass's own, to a proxy perhaps
+            sock = self._secure(sock, self._callers_context(), self._effective_trust())
+        self.sock, self.file = sock, None
         prepare(sock)
         wait = self._limit("greeting")
         plaintext = isinstance(sock, socket.socket) and not is_tls(sock)
@@ -217,6 +222,7 @@ class SMTP(Mailing):
         sock: socket.socket = _SMTP._get_socket(self, host, port, wait)  # type: ignore[attr-defined]
         if endless:
             sock.settimeout(None)
+        self._dialled = sock
         if self._attempt is not None and self._attempt.mode is Mode.IMPLICIT:
             sock = self._secure(sock, self._callers_context(), self._effective_trust())
         return sock

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import (
+    CommandArgumentError,
     PlaintextCredentialsError,
     PlaintextWarning,
     ProtocolError,
@@ -20,7 +21,7 @@ from ..errors import (
 )
 from ..schemes import Mode
 from .channel import PeerClosed
-from .endpoints import is_local
+from .endpoints import is_local, is_loopback, is_unix
 from .session import Session
 from .timeouts import Timeouts
 from .wire import check_argument, forward_path
@@ -42,6 +43,7 @@ class Conversation(Session):
     _print_debug: Callable[..., None]
 
     _ignored: frozenset[str] = frozenset()  # extensions that count as not offered
+    _dialled: object = None  # the socket that we have connected to the host ourselves
     _awaited: str | float = "command"  # of Timeouts, or in seconds: how long getreply() waits
     _unanswered = 0  # commands of send()
     _sending = False  # the replies belong to send_messages()
@@ -51,6 +53,8 @@ class Conversation(Session):
         """As `smtplib.SMTP.send`.
 
         Raises:
+            PlaintextCredentialsError: the command is AUTH, over plaintext, to another machine; nothing was
+                sent.
             UnsolicitedReplyError: the server has sent a reply that nobody asked for. This and all of the
                 following close the connection.
             smtplib.SMTPServerDisconnected: there is no connection; names the failure that closed it.
@@ -58,6 +62,8 @@ class Conversation(Session):
         self._want_connection()
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
+        if bytes(s[:20]).lstrip()[:4].upper() == b"AUTH":
+            self._refuse_plaintext_credentials()
         self._unanswered += 1
         self.transmit(s, alone=self._unanswered == 1)
 
@@ -79,13 +85,11 @@ class Conversation(Session):
 
         Raises:
             CommandArgumentError: a control character; nothing was sent.
-            PlaintextCredentialsError: the command is AUTH, over plaintext, to another machine.
+            others: as `send`.
         """
         command = f"{cmd} {args}" if args else cmd
         check_argument(command)
         self._want_turn()
-        if cmd.lstrip()[:4].upper() == "AUTH":
-            self._refuse_plaintext_credentials()
         self.send(f"{command}\r\n")
 
     # What the package uses itself, and no subclass overrides by accident.
@@ -136,6 +140,18 @@ class Conversation(Session):
         """Whether something of a reply is there to be read."""
         return bool(self._channel().unread())
 
+    def expect_no_more(self) -> None:
+        """Refuse a reply behind the last that was due: nobody knows which of them were the answers.
+
+        A server that closes may say so, and may close.
+        """
+        try:
+            unread = self._channel().unread()
+        except OSError:
+            return  # the next command will tell
+        if unread and not unread.startswith(b"421"):
+            self._fail_for(unread)
+
     def expect_silence(self) -> None:
         """Refuse a reply that is there before it was asked for, and a connection that has ended."""
         channel = self._channel()
@@ -144,12 +160,15 @@ class Conversation(Session):
         except OSError as error:
             self._fail("Server not connected", error)
         if unread:
-            said = f"the server spoke unasked: '{printable(unread.rstrip(), 100)}'"
-            unsolicited = self._error(UnsolicitedReplyError, None, said)
-            self._close_for(unsolicited)
-            raise unsolicited
+            self._fail_for(unread)
         if channel.ended:
             self._fail("Connection unexpectedly closed", PeerClosed())
+
+    def _fail_for(self, unread: bytes) -> NoReturn:
+        said = f"the server spoke unasked: '{printable(unread.rstrip(), 100)}'"
+        unsolicited = self._error(UnsolicitedReplyError, None, said)
+        self._close_for(unsolicited)
+        raise unsolicited
 
     @property
     def written(self) -> int:
@@ -186,7 +205,7 @@ class Conversation(Session):
     def ehlo(self, name: str = "") -> tuple[int, bytes]:
         """As `smtplib.SMTP.ehlo`; extensions that are to be ignored count as not offered."""
         reply = super().ehlo(name)
-        for extension in self._ignored | (self.relay.ignored_extensions if self.relay else frozenset()):
+        for extension in self._ignored | (self._relay.ignored_extensions if self._relay else frozenset()):
             self.esmtp_features.pop(extension, None)
         return reply
 
@@ -236,8 +255,8 @@ class Conversation(Session):
 
     def warn_of_plaintext(self) -> None:
         """Warn once a connection where mail goes in plaintext and nobody wrote a scheme that says so."""
-        unsaid = self.relay is None or self.relay.mode is Mode.CALLER
-        if self.peer is None and unsaid and not self._warned and not is_local(self.sock):
+        unsaid = self._relay is None or self._relay.mode is Mode.CALLER
+        if self._peer is None and unsaid and not self._warned and not self._is_local():
             self._warned = True
             self._warn(
                 PlaintextWarning,
@@ -245,9 +264,28 @@ class Conversation(Session):
                 "smtps:// before the host, or smtp+notls:// if that is meant.",
             )
 
+    def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.login`.
+
+        Raises:
+            CommandArgumentError: user or password is not ASCII; nothing was sent.
+            PlaintextCredentialsError: over plaintext, to another machine; nothing was sent.
+            others: as for smtplib.
+        """
+        for name, value in (("user", user), ("password", password)):
+            if isinstance(value, str) and not value.isascii():
+                raise CommandArgumentError(f"{name}: it is not ASCII, which the mechanisms here need")
+        return super().login(user, password, initial_response_ok=initial_response_ok)
+
+    def _is_local(self) -> bool:
+        """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
+        # A connection that a subclass makes may lead to a proxy here, and to a server elsewhere.
+        straight = self.sock is self._dialled or is_loopback(self._host) or is_unix(self.sock)
+        return straight and is_local(self.sock)
+
     def _refuse_plaintext_credentials(self) -> None:
         self._want_connection()
-        if self.peer is None and not self._allow_plaintext_login and not is_local(self.sock):
+        if self._peer is None and not self._allow_plaintext_login and not self._is_local():
             raise self._error(
                 PlaintextCredentialsError,
                 None,

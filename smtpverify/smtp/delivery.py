@@ -128,7 +128,7 @@ class Delivery:
         while (transaction := self._take()) is not None:
             yield from self._finished()
             if self.needs_reset:
-                self._say(_RSET, _ignore)
+                self._say(_RSET, self._on_reset)
             self._converse(transaction)
             self.needs_reset = transaction.error is not None
             transaction.done = True
@@ -197,7 +197,7 @@ class Delivery:
         ]
         if self.needs_reset:
             commands.insert(0, _RSET)
-            expected.insert(0, (_ignore, "command"))
+            expected.insert(0, (self._on_reset, "command"))
             self.needs_reset = False
         return b"".join(commands), expected
 
@@ -269,6 +269,11 @@ class Delivery:
             self._transmit(piece, *((then, "data_end") for then in ends if last))
         return len(ends)
 
+    def _on_reset(self, reply: Reply) -> None:
+        if reply.code != 250:  # RFC 5321 4.1.1.5: there is no other
+            self._session.close()
+            raise smtplib.SMTPServerDisconnected(f"RSET was answered by {reply.code}")
+
     def _transmit(self, octets: bytes, *expected: tuple[Then, str]) -> None:
         """Send, and expect these replies; where none is outstanding, none may be there."""
         alone = not self._expected
@@ -283,6 +288,8 @@ class Delivery:
             reply = self._session.answer(step)
             self._expected.popleft()
             self._answered = written
+            if not self._expected:
+                self._session.expect_no_more()
             then(reply)
             if reply.code == 421:  # RFC 5321 3.8: the server closes now
                 self._session.close()

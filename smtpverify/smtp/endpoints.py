@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import RelayURLError, printable
 
-__all__ = ["is_local", "port_number", "prepare"]
+__all__ = ["is_local", "is_loopback", "is_unix", "port_number", "prepare"]
 
 
 def port_number(port: Any) -> int | None:
@@ -46,14 +46,33 @@ def prepare(sock: Any) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, low_water, _UNSENT)
 
 
+def is_unix(sock: Any) -> bool:
+    """Whether it is a Unix socket."""
+    return getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1)
+
+
 def is_local(sock: Any) -> bool:
     """Whether the peer is on this machine, by the address that the socket is connected to."""
-    if getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1):
+    if is_unix(sock):
         return True
+    try:
+        return _is_loopback_address(sock.getpeername()[0])
+    except OSError:
+        return False
+
+
+def is_loopback(host: str | bytes) -> bool:
+    """Whether a host is this machine by its very name (RFC 6761 6.3) or address."""
+    text = host.decode("latin-1") if isinstance(host, bytes) else str(host)
+    name = text.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback_address(name)
+
+
+def _is_loopback_address(text: str) -> bool:
     from ipaddress import ip_address
 
     try:
-        address = ip_address(sock.getpeername()[0].partition("%")[0])
-    except (OSError, ValueError):
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback

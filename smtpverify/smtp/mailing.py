@@ -22,7 +22,7 @@ from .transaction import Outcome, SendResult, Transaction
 from .wire import Body, check_argument, forward_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import TypeAlias
 
     from .wire import MessageData
@@ -40,7 +40,6 @@ class Mailing(Conversation):
     """A conversation that delivers mail."""
 
     _lmtp = False
-    _rset: Callable[[], None]
     _late_refusals: dict[str, tuple[int, bytes]]  # by data(), of LMTP
 
     def sendmail(
@@ -207,6 +206,12 @@ class Mailing(Conversation):
                     self.quit()
         finally:
             self.close()
+
+    def _rset(self) -> None:
+        """As smtplib's, for use behind a failure; a server that can't reset is not spoken to again."""
+        with contextlib.suppress(smtplib.SMTPServerDisconnected):
+            if self.rset()[0] != 250:  # RFC 5321 4.1.1.5
+                self.close()
 
     # --- transactions ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..tls.causes import Cause
 from ..tls.diagnosis import Diagnosis
-from ..tls.foreign import check_context, identify, is_tls, secure
+from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls
 from .channel import Channel
 from .timeouts import Timeouts
 
@@ -45,8 +45,8 @@ _RFC_5321 = Timeouts()
 class Session(_SMTP):
     """`smtplib.SMTP` with a peer that is verified, or known to be on plaintext. Base of our classes."""
 
-    peer: PeerIdentity | None = None
-    relay: Relay | None = None
+    _peer: PeerIdentity | None = None
+    _relay: Relay | None = None
     esmtp_features: dict[str, str]
     _host: Any
     sock: Any
@@ -66,7 +66,8 @@ class Session(_SMTP):
     def _starttls(self, keyfile: Any, certfile: Any, context: ssl.SSLContext | None) -> tuple[int, bytes]:
         """Put the connection into TLS and verify the server (RFC 3207), as `smtplib.SMTP.starttls`.
 
-        On a connection that its relay URL has secured already, nothing is done and 220 returned.
+        On a connection that its relay URL has secured already, nothing is done and 220 returned; the
+        arguments are not looked at.
 
         Args:
             keyfile, certfile: PEM files with the client's key and certificate, by keyword in every
@@ -82,25 +83,44 @@ class Session(_SMTP):
             PeerVerificationError: the server is not whom we asked for; nothing was sent to it.
             TLSHandshakeError: the handshake broke off.
             PlaintextInjectionError: there was plaintext where only TLS may follow.
-            InsecureContextError: the context does not verify; the connection goes on as it was, here and
-                in the next case.
-            smtplib.SMTPNotSupportedError: the connection is in TLS already.
+            InsecureContextError: the context does not verify, or both it and the trust say whom to believe.
+            TrustError: the certificate can't be used.
+            smtplib.SMTPHeloError: EHLO and HELO were refused.
+            smtplib.SMTPNotSupportedError: the connection is in TLS already, and stays so.
         """
         if self._secured_by_scheme and self.sock is not None:
             self._judge_socket()
             return 220, b"2.0.0 The connection is secured already"
-        one_of(context, keyfile, certfile)
-        if context is not None:
-            check_context(context)
-        trust = with_client_certificate(self._effective_trust(), keyfile, certfile)
-        self.ehlo_or_helo_if_needed()
-        if self.peer is not None:
-            raise smtplib.SMTPNotSupportedError("the connection is in TLS already (RFC 3207 4.2)")
         try:
-            return self._start_tls(context, trust)
-        except BaseException as error:  # an interrupt too must not leave plaintext where TLS was asked for
+            one_of(context, keyfile, certfile)
+            if context is not None:
+                check_context(context)
+            trust = with_client_certificate(self._effective_trust(), keyfile, certfile)
+            self.ehlo_or_helo_if_needed()
+            if self._peer is None:
+                return self._start_tls(context, trust)
+        except BaseException as error:  # whatever it is must not leave plaintext where TLS was asked for
             self._close_for(error)
             raise
+        raise smtplib.SMTPNotSupportedError("the connection is in TLS already (RFC 3207 4.2)")
+
+    @property
+    def peer(self) -> PeerIdentity | None:
+        """The verified peer, or None on plaintext."""
+        return self.__dict__.get("peer", self._peer)
+
+    @peer.setter
+    def peer(self, value: Any) -> None:
+        self.__dict__["peer"] = value  # a subclass's own, from which nothing follows
+
+    @property
+    def relay(self) -> Relay | None:
+        """What the host was read as, or None before `connect()`."""
+        return self.__dict__.get("relay", self._relay)
+
+    @relay.setter
+    def relay(self, value: Any) -> None:
+        self.__dict__["relay"] = value  # the same
 
     def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> tuple[int, bytes]:
         if not self.has_extn("starttls"):
@@ -158,16 +178,16 @@ class Session(_SMTP):
             self._close_with_port(error)
             raise
         secured.settimeout(own)
-        self.peer, self._judged = peer, secured
+        self._peer, self._judged = peer, secured
         return secured
 
     def _judge_socket(self) -> None:
         """Judge a socket that somebody else has put into `sock`, before the first byte."""
         sock = self.sock
-        if sock is self._judged:
+        if sock is self._judged and (self._peer is None or still_has_tls(sock)):
             return
         peer = None
-        if self._secured_by_scheme and not is_tls(sock):
+        if (self._secured_by_scheme or self._peer is not None) and not is_tls(sock):
             raise self._failed(
                 TLSRequiredError,
                 Cause.PLAINTEXT_NOT_TLS,
@@ -180,7 +200,7 @@ class Session(_SMTP):
             except Exception as error:
                 self._close_with_port(error)
                 raise
-        self.peer, self._judged = peer, sock
+        self._peer, self._judged = peer, sock
 
     # --- state and errors ------------------------------------------------------------------------
 
@@ -208,14 +228,14 @@ class Session(_SMTP):
         self._judge_socket()
 
     def _server_name(self) -> str | bytes:
-        relay_name = self.relay.server_name if self.relay else None
+        relay_name = self._relay.server_name if self._relay else None
         name = self._server_hostname or relay_name or self._host
         if not name:
             raise ReferenceIdentifierError("this connection has no host to verify; give server_hostname")
         return name
 
     def _effective_trust(self) -> Trust:
-        return self.relay.trust if self.relay else self._trust
+        return self._relay.trust if self._relay else self._trust
 
     def _forget_ehlo(self) -> None:
         self.helo_resp = self.ehlo_resp = None
@@ -225,7 +245,7 @@ class Session(_SMTP):
 
     def _forget_connection(self) -> None:
         self.close()
-        self.peer = self._refusal = self._judged = self._attempt = self._open_channel = None
+        self._peer = self._refusal = self._judged = self._attempt = self._open_channel = None
         self._secured_by_scheme = self._warned = False
 
     def _error(self, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "") -> Any:
@@ -234,7 +254,7 @@ class Session(_SMTP):
         return kind(summary, host=self._shown_host(), port=port, diagnosis=diagnosis)
 
     def _shown_host(self) -> str:
-        host = self.relay.host if self.relay else self._host
+        host = self._relay.host if self._relay else self._host
         if isinstance(host, bytes):
             host = host.decode("ascii", "backslashreplace")
         return str(host or "Unix socket")

@@ -115,7 +115,8 @@ class VerifyingSocket(_Gate, ssl.SSLSocket):
         """
         if self._refused is None and self._sslobj is None:
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
-        self._pass(lambda: ssl.SSLSocket.do_handshake(self, block))
+        # Without arguments where there are none: gevent's socket takes none.
+        self._pass(lambda: ssl.SSLSocket.do_handshake(self, *((block,) if block else ())))
 
     def _end(self, failure: SMTPVerifyError) -> None:
         failure.port = port_of(self)

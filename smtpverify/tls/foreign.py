@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .names import ReferenceIdentifier
     from .trust import Trust
 
-__all__ = ["check_context", "identify", "is_tls", "secure", "would_block"]
+__all__ = ["check_context", "identify", "is_tls", "secure", "still_has_tls", "would_block"]
 
 
 def check_context(context: ssl.SSLContext) -> None:
@@ -57,6 +57,12 @@ def is_tls(sock: object) -> bool:
     )
 
 
+def still_has_tls(sock: object) -> bool:
+    """Whether a socket that did TLS does so still: one that was shut down sends in plaintext."""
+    # A socket of ours refuses by itself.
+    return isinstance(sock, VerifyingSocket) or getattr(sock, "_sslobj", None) is not None
+
+
 def would_block(error: OSError) -> str:
     """Whether a socket that does not wait has only said so: which way it must be ready, or ""."""
     if isinstance(error, ssl.SSLWantReadError):
@@ -76,7 +82,8 @@ def secure(
         context: a caller's own verifying context, or None for that of `trust`.
 
     Raises:
-        InsecureContextError: the context does not verify.
+        InsecureContextError: the context does not verify, or the trust has roots, a client certificate
+            or `pins_only` of its own.
         ReferenceIdentifierError: `server_hostname` is neither a name nor an address.
         PeerVerificationError, TLSHandshakeError: as `VerifyingContext.wrap_socket`.
     """
@@ -85,6 +92,7 @@ def secure(
         if context is None:
             context = create_context(trust)
         check_context(context)
+        _check_agreement(context, trust)
         if isinstance(context, VerifyingContext):
             wrapped = context.wrap_socket(sock, server_hostname=server_hostname)
         else:
@@ -93,6 +101,16 @@ def secure(
         sock.close()
         raise
     return wrapped, identify(wrapped, server_hostname, trust)
+
+
+def _check_agreement(context: ssl.SSLContext, trust: Trust) -> None:
+    """Refuse a context beside a trust that says something else of what a context decides."""
+    for name in ("roots", "client_cert", "pins_only"):
+        said = getattr(trust, name)
+        if said and not (isinstance(context, VerifyingContext) and getattr(context.trust, name) == said):
+            raise InsecureContextError(
+                f"context: the trust, or the relay URL, gives {name} too; leave one of them out"
+            )
 
 
 def _wrap(sock: socket.socket, reference: ReferenceIdentifier, context: ssl.SSLContext) -> ssl.SSLSocket:

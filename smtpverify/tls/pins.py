@@ -61,6 +61,8 @@ class Pin:
     def __post_init__(self) -> None:
         if self.of not in ("certificate", "spki"):
             raise PinFormatError(f"a pin is of a certificate or an spki, not of {self.of!r}")
+        if not isinstance(self.digest, bytes):
+            raise PinFormatError(f"a digest is bytes, not {type(self.digest).__name__}")
         if self.algorithm not in _SIZES:
             raise PinFormatError(f"a pin is made with {', '.join(_SIZES)}, not with {self.algorithm!r}")
         if len(self.digest) != _SIZES[self.algorithm]:
@@ -182,6 +184,8 @@ def _digest(written: str, of: str, size: int | None) -> bytes | None:
     try:
         decoded = base64.b64decode(written, validate=True)
     except ValueError:  # binascii.Error is one
+        return digest
+    if base64.b64encode(decoded) != written.encode("ascii"):  # Python 3.10 lets more padding pass
         return digest
     return decoded if digest is None or len(decoded) == size else digest
 

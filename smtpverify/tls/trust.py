@@ -114,6 +114,7 @@ def load_roots(context: ssl.SSLContext, roots: str | None) -> None:
             return
         if roots == "system":
             raise TrustError("roots: the system's store of CA certificates is empty")
+        _check_environment()
         roots = "certifi"
     if roots == "certifi":
         import certifi
@@ -195,9 +196,14 @@ def _checked_client_certificate(trust: Trust) -> None:
     load_client_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust)
 
 
+_WORDS = ("system", "certifi")
+
+
 def _path(name: str, path: StrPath | None) -> str | None:
     if path is None:
         return None
+    if name == "roots" and path in _WORDS:
+        return str(path)
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(text, str) or not text or "\0" in text:
         raise TrustError(f"{name}: {text!r} is no path in a str or os.PathLike")
@@ -205,7 +211,7 @@ def _path(name: str, path: StrPath | None) -> str | None:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise TrustError(f"{name}: {text!r} is no path that this system can name") from None
-    return text
+    return os.path.abspath(text)  # the same file wherever the program goes
 
 
 def _pins(pins: Iterable[Pin | str] | Pin | str) -> tuple[Pin, ...]:
@@ -220,7 +226,7 @@ def _state(path: str) -> tuple[int, ...] | None:
         found = os.stat(path)
     except OSError:
         return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _roots_state(roots: str | None) -> object:
@@ -236,6 +242,14 @@ def _system_paths() -> list[str]:
     paths = ssl.get_default_verify_paths()
     file = os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile)
     return [file, *os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(os.pathsep)]
+
+
+def _check_environment() -> None:
+    """Refuse a CA file of the environment that is not there: certifi's roots are not what was meant."""
+    variable = ssl.get_default_verify_paths().openssl_cafile_env
+    path = os.environ.get(variable)
+    if path and not os.path.exists(path):
+        raise TrustError(f"roots: {variable} names {printable(path)}, which does not exist")
 
 
 def _holds_certificates(context: ssl.SSLContext) -> bool:
