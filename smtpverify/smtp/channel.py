@@ -7,6 +7,7 @@ buffers wait for each other, however much is sent before a reply is looked at.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 import socket
@@ -46,6 +47,7 @@ class Channel:
         self.written = 0  # octets that the system has taken
         self.ended = False  # whether the peer has closed its side
         self._replies = ReplyParser()
+        self.received_reply = self._replies.next  # the next reply, if it has been received already
         self._reader = file
         self._poll: Any = None
         self._is_socket = isinstance(sock, socket.socket)
@@ -95,17 +97,18 @@ class Channel:
                 reply = self._replies.next()
             return reply
         self._look_at_timeout()
-        self._set_timeout(limit)
-        deadline = monotonic() + limit
-        while True:
-            self._take(self.sock.recv(_READ))
-            reply = self._replies.next()
-            if reply is not None:
-                return reply
+        deadline, left = monotonic() + limit, limit
+        while left > 0:
+            # A timeout that is shorter stays as it is: changing it costs more than waiting again.
+            if not self._left or self._left > left:
+                self._set_timeout(left)
+            with contextlib.suppress(TimeoutError):
+                self._take(self.sock.recv(_READ))
+                reply = self._replies.next()
+                if reply is not None:
+                    return reply
             left = deadline - monotonic()
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self._set_timeout(left)
+        raise TimeoutError("timed out")
 
     def last_reply(self) -> Reply | None:
         """A reply that is there, where nothing more is to be had: what a server said before it closed."""

@@ -114,8 +114,9 @@ class Conversation(Session):
 
     def answer(self, step: str | float) -> Reply:
         """Read one reply, in the time for a step of `Timeouts`, or in so many seconds."""
+        channel = self._channel()
         try:
-            reply = self._channel().read(self._limit(step))
+            reply = channel.received_reply() or channel.read(self._limit(step))
         except OSError as error:
             self._fail("Connection unexpectedly closed", error)
         if self.debuglevel > 0:
@@ -145,10 +146,7 @@ class Conversation(Session):
 
         A server that closes may say so, and may close.
         """
-        try:
-            unread = self._channel().unread()
-        except OSError:
-            return  # the next command will tell
+        unread = self._channel().buffered()
         if unread and not unread.startswith(b"421"):
             self._fail_for(unread)
 

@@ -137,10 +137,10 @@ class Delivery:
 
     def _converse(self, transaction: Transaction) -> None:
         self._say(transaction.mail, transaction.on_mail)
-        for index, rcpt in enumerate(transaction.rcpts):
+        for rcpt in transaction.rcpts:
             if transaction.error is not None:
                 return
-            self._say(rcpt, partial(transaction.on_rcpt, index))
+            self._say(rcpt, transaction.on_rcpt)
         if self._chunking:
             for piece, last in _with_last(transaction.body.pieces()):
                 if transaction.error is not None:
@@ -192,9 +192,7 @@ class Delivery:
     def _opening(self, transaction: Transaction) -> tuple[bytes, list[tuple[Then, str]]]:
         commands = [transaction.mail, *transaction.rcpts]
         expected: list[tuple[Then, str]] = [(transaction.on_mail, "command")]
-        expected += [
-            (partial(transaction.on_rcpt, index), "command") for index in range(len(transaction.rcpts))
-        ]
+        expected += [(transaction.on_rcpt, "command")] * len(transaction.rcpts)
         if self.needs_reset:
             commands.insert(0, _RSET)
             expected.insert(0, (self._on_reset, "command"))
@@ -283,15 +281,15 @@ class Delivery:
 
     def _hear(self, count: int | None = None) -> None:
         """Wait for the replies that are to come, or for so many of them."""
-        for _ in range(len(self._expected) if count is None else count):
-            then, step, written = self._expected[0]
-            reply = self._session.answer(step)
-            self._expected.popleft()
-            self._answered = written
-            if not self._expected:
+        expected, answer = self._expected, self._session.answer
+        for _ in range(len(expected) if count is None else count):
+            then, step, self._answered = expected[0]
+            reply = answer(step)
+            expected.popleft()
+            if not expected:
                 self._session.expect_no_more()
             then(reply)
-            if reply.code == 421:  # RFC 5321 3.8: the server closes now
+            if reply[0] == 421:  # RFC 5321 3.8: the server closes now
                 self._session.close()
                 raise smtplib.SMTPServerDisconnected(
                     f"the server closed the connection: 421 {printable(reply.text)}"

@@ -70,6 +70,9 @@ class ReplyParser:
         self._texts: list[bytes] = []  # of the lines of a reply that goes on
         self._code = b""
         self._octets = 0
+        # The last reply of one line, and that line: many recipients get the same.
+        self._line = b""
+        self._reply = Reply(0, b"")
 
     def feed(self, data: bytes) -> None:
         """Take octets as they come."""
@@ -89,6 +92,9 @@ class ReplyParser:
         Raises:
             MalformedReplyError: what was fed can't become a reply.
         """
+        if self._line and not self._texts and self._buffer.startswith(self._line, self._start):
+            self._start += len(self._line)
+            return self._reply
         while True:
             match = _LINE.match(self._buffer, self._start)
             if match is None:
@@ -109,7 +115,9 @@ class ReplyParser:
                 if self._texts:
                     text = b"\n".join([*self._texts, text])
                     self._texts = []
-                return Reply(int(code), text)
+                    return Reply(int(code), text)
+                self._line, self._reply = match[0], Reply(int(code), text)
+                return self._reply
             self._code = code
             self._texts.append(text)
 

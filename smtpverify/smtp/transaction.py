@@ -83,6 +83,7 @@ class Transaction:
         self.complete_at: int | None = None
         self.done = False
         self._lost: Outcome | None = None
+        self._answered = 0  # recipients that have their reply
         self._late_refusals = 0
 
     # --- replies, in the order in which they come --------------------------------------------------
@@ -93,15 +94,16 @@ class Transaction:
         if reply.code != 250:
             self.error = smtplib.SMTPSenderRefused(reply.code, reply.text, self.sender)
 
-    def on_rcpt(self, index: int, reply: Reply) -> None:
-        """Take the reply to one RCPT."""
+    def on_rcpt(self, reply: Reply) -> None:
+        """Take the reply to the next RCPT."""
         self.reply = reply
-        recipient = self.recipients[index]
-        if reply.code in (250, 251):
+        recipient = self.recipients[self._answered]
+        self._answered += 1
+        if reply[0] in (250, 251):
             self.accepted.append(recipient)
-        else:
-            self.refused[recipient] = reply
-        nobody = index == len(self.recipients) - 1 and not self.accepted
+            return
+        self.refused[recipient] = reply
+        nobody = self._answered == len(self.recipients) and not self.accepted
         if self.error is None and (nobody or reply.code == 421):
             self.error = smtplib.SMTPRecipientsRefused(self.refused)
 

@@ -122,11 +122,13 @@ class Body:
 
     def stuffed(self) -> Iterator[bytes]:
         """The same for DATA (RFC 5321 4.5.2), with the line that ends it."""
-        before = b"\n"
+        before, ready = b"\n", b""
         for piece in self.pieces():
-            yield stuff(piece, before)
+            if ready:
+                yield ready
+            ready = stuff(piece, before)
             before = piece[-1:]
-        yield b".\r\n"
+        yield ready + b".\r\n"
 
     def _lines(self) -> Iterator[bytes]:
         message, start, length = self._message, 0, len(self._message)
