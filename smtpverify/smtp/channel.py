@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..tls.foreign import would_block
+from .endpoints import undelivered
 from .replies import MAX_LINE, ReplyParser
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Channel:
         self._look_at_timeout()
         deadline, left = monotonic() + limit, limit
         while left > 0:
-            # A timeout that is shorter stays as it is: changing it costs more than waiting again.
-            if not self._left or self._left > left:
+            # A timeout that is somewhat shorter stays as it is: changing it costs more than waiting again.
+            if not self._left or not left / 8 < self._left <= left:
                 self._set_timeout(left)
             with contextlib.suppress(TimeoutError):
                 self._take(self.sock.recv(_READ))
@@ -184,33 +185,40 @@ class Channel:
 
     def _write(self, rest: memoryview, limit: float) -> None:
         block = self.written + _BLOCK
-        deadline = None
+        deadline, queued = 0.0, 0  # the latter is what the system had not delivered when the wait began
         while rest:
             try:
-                sent = self.sock.send(rest)
+                # Of more, TLS would not tell how much is gone before all of it is.
+                sent = self.sock.send(rest[:_BLOCK])
             except OSError as error:
                 wanted = would_block(error)
                 if not wanted:
                     raise
-                now = monotonic()
-                deadline = now + limit if deadline is None else deadline
-                self._wait(wanted, deadline - now)
+                if not deadline:
+                    deadline, queued = monotonic() + limit, undelivered(self.sock)
+                if not self._wait(wanted, deadline - monotonic()):
+                    # The system may make room in larger steps than it delivers.
+                    before, queued = queued, undelivered(self.sock)
+                    if before - queued < _BLOCK:
+                        raise TimeoutError("timed out") from None
+                    deadline = monotonic() + limit
                 continue
             rest = rest[sent:]
             self.written += sent
             if self.written >= block:
-                block, deadline = self.written + _BLOCK, None
+                block, deadline = self.written + _BLOCK, 0.0
 
-    def _wait(self, wanted: str, left: float) -> None:
-        """Wait until the socket may go on, and take in what comes meanwhile."""
+    def _wait(self, wanted: str, left: float) -> bool:
+        """Wait until the socket may go on, and take in what comes meanwhile; False if nothing happens."""
         # A server that never reads may not fill our memory; what it owes us is a reply a command.
         listens = len(self._replies.unread()) < _UNREAD
         if left <= 0 or not self._ready(listens or wanted == "read", wanted == "write", left):
-            raise TimeoutError("timed out")
+            return False
         if listens:
             self._receive()
             if self.ended:
                 raise PeerClosed("while we were sending")
+        return True
 
     def _ready(self, readable: bool, writable: bool, seconds: float) -> bool:
         """Whether the system's socket is one of these within the time."""

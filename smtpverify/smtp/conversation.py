@@ -243,6 +243,18 @@ class Conversation(Session):
             self._accepted += (recip,)
         return reply
 
+    def verify(self, address: str) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.verify`, also by the name `vrfy`; raises as `putcmd`."""
+        check_argument(address)  # smtplib would drop some of it unsaid
+        return super().verify(address)
+
+    vrfy = verify
+
+    def expn(self, address: str) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.expn`; raises as `putcmd`."""
+        check_argument(address)
+        return super().expn(address)
+
     def goes_as_utf8(self, mail_options: Iterable[str]) -> bool:
         """Whether a transaction's addresses go as they are (RFC 6531 3.4)."""
         if not any(option.lower() == "smtputf8" for option in mail_options):

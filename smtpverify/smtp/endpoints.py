@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Any
 
 from ..errors import RelayURLError, printable
 
-__all__ = ["is_local", "is_loopback", "is_unix", "port_number", "prepare"]
+__all__ = ["is_local", "is_loopback", "is_unix", "port_number", "prepare", "undelivered"]
 
 
 def port_number(port: Any) -> int | None:
@@ -46,6 +47,18 @@ def prepare(sock: Any) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, low_water, _UNSENT)
 
 
+def undelivered(sock: Any) -> int:
+    """How many octets the system has taken over and not delivered; 0 where it does not tell."""
+    try:
+        import fcntl
+        import termios
+
+        octets = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (AttributeError, ImportError, OSError):  # Windows, or a system without that question
+        return 0
+    return int.from_bytes(octets, sys.byteorder)
+
+
 def is_unix(sock: Any) -> bool:
     """Whether it is a Unix socket."""
     return getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1)
@@ -57,7 +70,7 @@ def is_local(sock: Any) -> bool:
         return True
     try:
         return _is_loopback_address(sock.getpeername()[0])
-    except OSError:
+    except (AttributeError, OSError):  # no socket of the system's, or none that leads anywhere
         return False
 
 
