@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smtpverify import MalformedReplyError
+from smtpverify import MalformedReplyError, create_context
 from smtpverify.smtp.channel import Channel, PeerClosed
 from smtpverify.smtp.endpoints import prepare
 from tests.bed import HOST
@@ -43,7 +43,7 @@ def pair(request: pytest.FixtureRequest, world: World) -> Iterator[Pair]:
             target=lambda: wrapped.append(context.wrap_socket(theirs, server_side=True))
         )
         thread.start()
-        ours = world.client_context().wrap_socket(ours, server_hostname=HOST)
+        ours = create_context().wrap_socket(ours, server_hostname=HOST)
         thread.join()
         theirs = wrapped[0]
     ours.settimeout(None)
@@ -136,6 +136,15 @@ def test_a_peer_that_reads_slowly(pair: Pair) -> None:
             pass
     assert got == size
     assert monotonic() - started > 0.4
+
+
+def test_garbage(pair: Pair) -> None:
+    """What is no TLS inside of TLS ends it, by an error of the ssl module; in plaintext it is no reply."""
+    ours, theirs = pair
+    channel = Channel(ours)
+    socket.socket.send(theirs, b"GET / HTTP/1.1\r\n" * 10)
+    with pytest.raises((ssl.SSLError, MalformedReplyError)):
+        channel.read(5)
 
 
 def test_two_full_buffers(pair: Pair) -> None:

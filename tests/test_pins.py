@@ -434,3 +434,18 @@ def test_a_pin_is_a_value(one: Pin, other: Pin) -> None:
 def test_a_pin_does_not_change() -> None:
     with pytest.raises(AttributeError):
         CERTIFICATE.digest = bytes(32)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("spare", ["=", "=="])
+def test_base64_is_as_it_is_written(spare: str) -> None:
+    """Python 3.10 reads more padding than there is; a pin has one spelling (RFC 4648 3.2)."""
+    digest = base64.b64encode(bytes(32)).decode("ascii")
+    assert Pin.parse(f"spki-sha256:{digest}").digest == bytes(32)
+    with pytest.raises(PinFormatError):
+        Pin.parse(f"spki-sha256:{digest}{spare}")
+
+
+def test_a_digest_is_bytes() -> None:
+    for digest in (bytearray(32), "a" * 32):
+        with pytest.raises(PinFormatError, match=r"^a digest is bytes, not (bytearray|str)$"):
+            Pin("certificate", "sha256", digest)  # type: ignore[arg-type]
