@@ -147,5 +147,5 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=NEWEST, default=False)
 def bench(session: nox.Session) -> None:
     """The benchmarks."""
-    session.install("-e", ".[demo]", *group("test"))
-    session.run("python", "-m", "benchmarks.run", env=TEST_ENV)
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "-m", "benchmarks.run", *session.posargs, env=TEST_ENV)

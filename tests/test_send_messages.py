@@ -43,10 +43,11 @@ def arrived(server: Server) -> list[bytes]:
 
 
 @every_way
-def test_each_gets_its_result(smtp_server: ServerFactory, way: str) -> None:
+@pytest.mark.parametrize("lazily", [True, False])
+def test_each_gets_its_result(smtp_server: ServerFactory, way: str, lazily: bool) -> None:
     server = smtp_server(behaviour(way))
     with connected(server) as smtp:
-        results = list(smtp.send_messages(letters(200)))
+        results = list(smtp.send_messages(letters(200) if lazily else [*letters(200)]))
         assert smtp.sendmail(SENDER, "bob@example.net", "afterwards") == {}
     assert {result.outcome for result in results} == {Outcome.ACCEPTED}
     assert all(result.accepted and result.error is None and result.refused == {} for result in results)
@@ -128,12 +129,13 @@ ENDINGS: dict[str, Any] = {"closed": b"", "421": "421 4.3.2 bye", "silent": b"",
 
 @every_way
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_connection_that_dies(smtp_server: ServerFactory, way: str, ending: str) -> None:
+@pytest.mark.parametrize("lazily", [True, False])
+def test_a_connection_that_dies(smtp_server: ServerFactory, way: str, ending: str, lazily: bool) -> None:
     """What the server has is accepted or unknown, what it has not is not reported as accepted."""
     after = 0 if ending == "closed" else 10
     server = smtp_server(dying(way, ending, after))
     smtp = connected(server, timeout=0.5)
-    taken = list(smtp.send_messages(letters(100)))
+    taken = list(smtp.send_messages(letters(100) if lazily else [*letters(100)]))
     assert len(taken) == 100
     outcomes = [result.outcome for result in taken]
     assert outcomes[:after] == [Outcome.ACCEPTED] * after

@@ -31,6 +31,7 @@ _DATA = b"DATA\r\n"
 # much in doubt.
 _OCTETS_AHEAD = 65536
 _MESSAGES_AHEAD = 64
+_TOGETHER = 16384  # octets, about what a TLS record takes, that go in one write where the source never waits
 
 
 class Delivery:
@@ -42,6 +43,7 @@ class Delivery:
         pipelining: commands may go ahead of the replies to those before them.
         chunking: messages go by BDAT.
         lmtp: each recipient gets a reply of its own behind the message (RFC 2033 4.2).
+        gathering: the source gives the next transaction at once, so that several can go in one write.
 
     Attributes:
         needs_reset: a transaction was left open, and RSET must come before the next.
@@ -55,12 +57,16 @@ class Delivery:
         pipelining: bool,
         chunking: bool,
         lmtp: bool,
+        gathering: bool,
     ) -> None:
         self._session = session
         self._source = iter(transactions)
         self._pipelining = pipelining
         self._chunking = chunking
         self._lmtp = lmtp
+        self._gathering = gathering
+        self._held: list[bytes] = []  # not yet written
+        self._held_alone = False  # no reply was outstanding when the first of them was held
         self._taken: deque[Transaction] = deque()  # in order, not yet given back
         # The replies that are to come: who takes them, how long they may take, and how much had been written
         # when they were asked for.
@@ -215,15 +221,19 @@ class Delivery:
         while (transaction := self._take()) is not None:
             yield from self._finished()
             self._send_chunks(transaction)
-            while self._expected and (
-                self._session.written - self._answered > _OCTETS_AHEAD or len(self._taken) > _MESSAGES_AHEAD
-            ):
-                self._hear(1)
+            if self._is_far_ahead(1):
+                # Some way back, so that there is room for several at once.
+                while self._expected and self._is_far_ahead(2):
+                    self._hear(1)
             yield from self._finished()
         while self._expected:
             self._hear(1)
             yield from self._finished()
         yield from self._finished()
+
+    def _is_far_ahead(self, part: int) -> bool:
+        octets = self._position() - self._answered
+        return octets > _OCTETS_AHEAD // part or len(self._taken) > _MESSAGES_AHEAD // part
 
     def _send_chunks(self, transaction: Transaction) -> None:
         # What becomes of the one before is not known yet, and a BDAT that failed leaves it open.
@@ -244,7 +254,7 @@ class Delivery:
     ) -> None:
         octets = b"".join((opening, b"BDAT %d%s\r\n" % (len(piece), b" LAST" if last else b""), piece))
         if last:
-            transaction.complete_at = self._session.written + len(octets)
+            transaction.complete_at = self._position() + len(octets)
         then = partial(self._on_last_chunk, transaction) if last else transaction.on_chunk
         self._transmit(octets, *expected, (then, "data_end"))
 
@@ -262,7 +272,7 @@ class Delivery:
             ends = [partial(transaction.on_lmtp_end, index) for index in range(len(transaction.accepted))]
         for piece, last in _with_last(transaction.body.stuffed()):
             if last:
-                transaction.complete_at = self._session.written + len(piece)
+                transaction.complete_at = self._position() + len(piece)
             # A reply that is there before the end of the message is none to it.
             self._transmit(piece, *((then, "data_end") for then in ends if last))
         return len(ends)
@@ -274,13 +284,27 @@ class Delivery:
 
     def _transmit(self, octets: bytes, *expected: tuple[Then, str]) -> None:
         """Send, and expect these replies; where none is outstanding, none may be there."""
-        alone = not self._expected
-        written = self._session.written + len(octets)
-        self._expected.extend((then, step, written) for then, step in expected)
-        self._session.transmit(octets, alone=alone)
+        if not self._held:
+            self._held_alone = not self._expected
+        self._held.append(octets)
+        position = self._position()
+        self._expected.extend((then, step, position) for then, step in expected)
+        if not self._gathering or position - self._session.written >= _TOGETHER:
+            self._write()
+
+    def _write(self) -> None:
+        octets = b"".join(self._held)
+        self._held.clear()
+        self._session.transmit(octets, alone=self._held_alone)
+
+    def _position(self) -> int:
+        """How many octets will have been written when all that is held is."""
+        return self._session.written + sum(map(len, self._held))
 
     def _hear(self, count: int | None = None) -> None:
         """Wait for the replies that are to come, or for so many of them."""
+        if self._held:
+            self._write()
         expected, answer = self._expected, self._session.answer
         for _ in range(len(expected) if count is None else count):
             then, step, self._answered = expected[0]

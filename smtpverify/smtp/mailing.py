@@ -139,7 +139,8 @@ class Mailing(Conversation):
             for mail in messages:
                 yield self._result_by_steps(mail)
             return
-        delivery = self._delivery(map(self._transaction_of, messages))
+        # What has a length is there; anything else may wait for what comes next.
+        delivery = self._delivery(map(self._transaction_of, messages), gathering=hasattr(messages, "__len__"))
         done = delivery.run()
         self._want_turn()
         self._sending = True
@@ -215,7 +216,7 @@ class Mailing(Conversation):
 
     # --- transactions ------------------------------------------------------------------------------
 
-    def _delivery(self, transactions: Iterable[Transaction]) -> Delivery:
+    def _delivery(self, transactions: Iterable[Transaction], *, gathering: bool = False) -> Delivery:
         self._want_connection()
         self.warn_of_plaintext()
         return Delivery(
@@ -225,6 +226,7 @@ class Mailing(Conversation):
             # LMTP's one reply a recipient makes nothing faster by it.
             chunking=self.has_extn("chunking") and not self._lmtp,
             lmtp=self._lmtp,
+            gathering=gathering,
         )
 
     def _transaction(

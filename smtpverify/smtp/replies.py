@@ -13,6 +13,8 @@ from ..errors import MalformedReplyError, printable
 
 __all__ = ["MAX_LINE", "MAX_REPLY", "Reply", "ReplyParser", "enhanced_status"]
 
+_KNOWN = 32  # replies that are recognized without being read again
+
 # Octets, line end included. RFC 5321 4.5.3.1.5 asks for 512 a line; an EHLO line of 600 has been seen.
 MAX_LINE = 2000
 MAX_REPLY = 65536
@@ -70,9 +72,7 @@ class ReplyParser:
         self._texts: list[bytes] = []  # of the lines of a reply that goes on
         self._code = b""
         self._octets = 0
-        # The last reply of one line, and that line: many recipients get the same.
-        self._line = b""
-        self._reply = Reply(0, b"")
+        self._known: dict[bytes, Reply] = {}  # by their line: a server says the same again and again
 
     def feed(self, data: bytes) -> None:
         """Take octets as they come."""
@@ -92,9 +92,12 @@ class ReplyParser:
         Raises:
             MalformedReplyError: what was fed can't become a reply.
         """
-        if self._line and not self._texts and self._buffer.startswith(self._line, self._start):
-            self._start += len(self._line)
-            return self._reply
+        if not self._texts:
+            end = self._buffer.find(b"\n", self._start) + 1
+            known = self._known.get(self._buffer[self._start : end]) if end else None
+            if known is not None:
+                self._start = end
+                return known
         while True:
             match = _LINE.match(self._buffer, self._start)
             if match is None:
@@ -116,8 +119,10 @@ class ReplyParser:
                     text = b"\n".join([*self._texts, text])
                     self._texts = []
                     return Reply(int(code), text)
-                self._line, self._reply = match[0], Reply(int(code), text)
-                return self._reply
+                reply = Reply(int(code), text)
+                if len(self._known) < _KNOWN:
+                    self._known[match[0]] = reply
+                return reply
             self._code = code
             self._texts.append(text)
 
