@@ -106,6 +106,13 @@ def tests(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=NEWEST)
+def interop(session: nox.Session) -> None:
+    """Real mail servers: Postfix and Dovecot, as root; skipped where they are missing, unless in CI."""
+    session.install("-e", ".", *group("interop"))
+    session.run("pytest", "tests/interop", *session.posargs, env=TEST_ENV)
+
+
 @nox.session(python=SELECTED)
 def conformance(session: nox.Session) -> None:
     """CPython's own test_smtplib against the installed wheel, with regrtest's interpreter options."""

@@ -118,7 +118,7 @@ def connections(bench: Bench) -> list[Row]:
 def turns(bench: Bench) -> list[Row]:
     """How often the client waits for a reply, from the greeting to QUIT."""
     rows = []
-    for recipients in (1, 100, 1000):
+    for recipients in (2, 100, 1000):
         to = [f"user{number}@example.org" for number in range(recipients)]
         for sink, name, target in ((bench.pipelining, "", "8"), (bench.chunking, ", CHUNKING", "7")):
             figures = {}
@@ -129,7 +129,7 @@ def turns(bench: Bench) -> list[Row]:
                 # Other connections have been told of before.
                 counts = next(found for found in iter(sink.counts, None) if found.recipients == recipients)
                 figures[who] = float(counts.turns)
-            case = f"waits for a reply, {recipients} recipient{'s' if recipients > 1 else ''}{name}"
+            case = f"waits for a reply, {recipients} recipients{name}"
             rows.append(Row(case, figures, "", target, scale=1))
     return rows
 

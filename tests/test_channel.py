@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import select
 import socket
 import ssl
+import struct
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smtpverify import MalformedReplyError, create_context
+from smtpverify.smtp import channel as channel_module
 from smtpverify.smtp.channel import Channel, PeerClosed
 from smtpverify.smtp.endpoints import prepare
 from tests.bed import HOST
@@ -111,9 +114,95 @@ def test_one_octet_at_a_time(pair: Pair) -> None:
     assert Channel(ours).own_timeout() is not None  # of the wait that failed: the connection is over
 
 
-def test_a_peer_that_does_not_read(pair: Pair) -> None:
+def test_a_record_that_does_not_end(pair: Pair) -> None:
+    """Nor does it help to be silent within a TLS record, or never to begin one."""
+    ours, theirs = pair
+    channel = Channel(ours)
+    if isinstance(theirs, ssl.SSLSocket):
+        socket.socket.send(theirs, b"\x17\x03\x03\x00\x40half of it")
+    assert channel.unread() == b""
+    started = monotonic()
     with pytest.raises(TimeoutError, match=r"^timed out$"):
-        Channel(pair[0]).write(bytes(30_000_000), 0.3)
+        channel.read(0.2)
+    assert 0.15 < monotonic() - started < 5
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
+        channel.read(0)
+    assert not channel.ended
+
+
+def test_a_wait_in_steps(pair: Pair) -> None:
+    """The limit counts, and not the shorter timeout that the socket happens to have."""
+    ours, theirs = pair
+    channel = Channel(ours)
+    ours.settimeout(0.05)
+
+    def late(ended: threading.Event) -> None:
+        ended.wait(0.3)
+        theirs.sendall(b"250 late\r\n")
+
+    with Peer(late) as peer:
+        assert channel.read(10) == (250, b"late")
+        assert not peer.ended.is_set()
+    assert channel.own_timeout() == 0.05
+
+
+def test_what_another_has_left_of_it(pair: Pair) -> None:
+    """A TLS record that was read in part is in no system's buffer."""
+    ours, theirs = pair
+    theirs.sendall(b"x250 o")
+    assert ours.recv(1) == b"x"
+    channel = Channel(ours)
+    assert channel.unread() == channel.buffered() == b"250 o"
+    theirs.sendall(b"k\r\n250-more")
+    assert channel.read(5) == (250, b"ok")
+    while channel.unread() != b"250-more":
+        pass
+    assert channel.buffered() == b"250-more"
+    assert not channel.ended
+
+
+def test_a_peer_that_does_not_read(pair: Pair) -> None:
+    channel = Channel(pair[0])
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
+        channel.write(bytes(30_000_000), 0.3)
+    assert 0 < channel.written < 30_000_000
+
+
+def test_a_limit_of_years(pair: Pair) -> None:
+    """Who wants to wait for ever may; poll() counts milliseconds, and not many."""
+    ours, theirs = pair
+    size = 8_000_000
+
+    def read(ended: threading.Event) -> None:
+        ended.wait(0.1)
+        got = 0
+        while got < size:
+            got += len(theirs.recv(1_000_000))
+        theirs.sendall(b"250 ok\r\n")
+
+    channel = Channel(ours)
+    with Peer(read):
+        channel.write(bytes(size), 1e9)
+        assert channel.read(1e9) == (250, b"ok")
+
+
+def test_a_system_that_makes_room_in_large_steps(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has delivered counts as progress, and a trickle does not."""
+    channel, asked = Channel(pair[0]), list[float]()
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
+        channel.write(bytes(30_000_000), 0.2)  # until there is no room at all
+
+    def undelivered(sock: socket.socket) -> int:
+        assert sock is pair[0]
+        asked.append(monotonic())
+        return (100_000, 100_000 - 16384, 100_000 - 2 * 16384 + 1)[len(asked) - 1]
+
+    monkeypatch.setattr(channel_module, "undelivered", undelivered)
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
+        channel.write(bytes(30_000_000), 0.1)
+    began, once, twice = asked
+    assert once - began >= 0.09
+    assert twice - once >= 0.09
 
 
 def test_a_peer_that_reads_slowly(pair: Pair) -> None:
@@ -191,6 +280,95 @@ def test_a_peer_that_closes_while_we_write(pair: Pair) -> None:
         peer.ended.set()
 
 
+def test_a_peer_that_talks_and_talks(pair: Pair) -> None:
+    """It may not fill our memory: behind so many octets it is not listened to, until it is read."""
+    ours, theirs = pair
+    reply, size, replied = b"250 " + b"x" * 994 + b"\r\n", 8_000_000, 0
+
+    def answer(ended: threading.Event) -> None:
+        nonlocal replied
+        theirs.settimeout(0.2)
+        try:
+            while not ended.is_set():
+                theirs.sendall(reply)
+                replied += 1
+        except TimeoutError:  # we do not listen: it takes what we send
+            theirs.settimeout(10)
+            got = 0
+            while got < size:
+                got += len(theirs.recv(1_000_000))
+
+    channel = Channel(ours)
+    with Peer(answer):
+        channel.write(bytes(size), 5)
+        assert channel.written == size
+    assert 1_048_576 <= len(channel.buffered()) < 1_048_576 + 16384
+    assert replied > 1100
+    for _ in range(replied):
+        assert channel.read(5) == (250, b"x" * 994)
+
+
+def test_a_connection_that_is_reset(pair: Pair) -> None:
+    ours, theirs = pair
+    channel = Channel(ours)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.socket.close(theirs)
+    assert channel.last_reply() is None
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        channel.write(bytes(30_000_000), 5)
+
+
+class Renegotiating(socket.socket):
+    """In the middle of a message, TLS wants to read first."""
+
+    wants = 1
+
+    def send(self, octets: Any, flags: int = 0) -> int:
+        if self.wants:
+            self.wants -= 1
+            raise ssl.SSLWantReadError
+        return super().send(octets, flags)
+
+
+@pytest.mark.parametrize("said", [b"250 ok\r\n", b""])
+def test_a_write_that_must_read_first(said: bytes) -> None:
+    plain, theirs = tcp()
+    with theirs, Renegotiating(plain.family, plain.type, plain.proto, plain.detach()) as ours:
+        channel = Channel(ours)
+        theirs.sendall(said)
+        if said:
+            channel.write(b"noop\r\n", 5)
+            assert theirs.recv(100) == b"noop\r\n"
+            assert channel.read(5) == (250, b"ok")
+        else:
+            with pytest.raises(TimeoutError, match=r"^timed out$"):
+                channel.write(b"noop\r\n", 0.1)
+
+
+def test_little_and_alone(pair: Pair) -> None:
+    """What is little goes in one call, and nothing of the socket is changed for it."""
+    ours, theirs = pair
+    channel = Channel(ours)
+    channel.write(b"noop\r\n", 7, alone=True)
+    assert ours.gettimeout() == 7
+    channel.write(b"rset\r\n", 9, alone=True)
+    assert ours.gettimeout() == 7
+    channel.write(b"x" * 4096, 9, alone=True)
+    assert ours.gettimeout() == 7
+    channel.write(b"x" * 4097, 9, alone=True)
+    assert ours.gettimeout() == 0
+    channel.write(b"noop\r\n", 9, alone=True)
+    assert ours.gettimeout() == 9
+    channel.write(b"noop\r\n", 9)
+    assert ours.gettimeout() == 0
+    assert channel.written == 6 + 6 + 4096 + 4097 + 6 + 6
+    theirs.settimeout(5)
+    got = 0
+    while got < channel.written:
+        got += len(theirs.recv(65536))
+    assert got == channel.written
+
+
 def test_the_timeout_of_others(pair: Pair) -> None:
     """A timeout set by somebody else counts; what the channel sets for itself does not."""
     ours, theirs = pair
@@ -220,8 +398,40 @@ def test_without_poll(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     while not channel.unread():
         pass
     assert channel.read(5).code == 250
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
         channel.write(bytes(30_000_000), 0.2)
+
+
+def test_two_full_buffers_without_poll(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "poll")
+    test_two_full_buffers(pair)
+
+
+def test_a_socket_with_no_more_than_two_methods() -> None:
+    """As a proxy's; it is read by the line, no further than a line may go."""
+    limits: list[int] = []
+
+    class File:
+        def __init__(self, octets: bytes) -> None:
+            self._file = io.BytesIO(octets)
+
+        def readline(self, limit: int) -> bytes:
+            limits.append(limit)
+            return self._file.readline(limit)
+
+    class Foreign:
+        def makefile(self, mode: str) -> File:
+            assert mode == "rb"
+            return File(b"250 ok\r\n250-more\r\n")
+
+    channel = Channel(Foreign())
+    assert channel.read(7) == (250, b"ok")
+    assert channel.received_reply() is None
+    with pytest.raises(PeerClosed, match=r"^in the middle of a reply$"):
+        channel.read(7)
+    assert channel.ended
+    assert channel.buffered() == channel.unread() == b"250-more\n"
+    assert set(limits) == {2001}
 
 
 def test_a_closed_socket(pair: Pair) -> None:

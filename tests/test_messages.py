@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import smtplib
 from email import message_from_bytes, policy
 from email.generator import BytesGenerator
@@ -34,13 +35,21 @@ class Stock(smtplib.SMTP):
         return from_addr, list(to_addrs), msg
 
 
-FIELDS = ("From", "Sender", "To", "Cc", "Bcc", "Resent-Date", "Resent-From", "Resent-Sender", "Resent-To")
+FIELDS = [
+    "From", "Sender", "To", "Cc", "Bcc",
+    "Resent-Date", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Bcc",
+]  # fmt: skip
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(["a@example.org", "B <b@example.org>, c@d"])))
-def test_addresses_are_smtplibs(fields: dict[str, str]) -> None:
+@given(
+    st.dictionaries(
+        st.sampled_from(FIELDS), st.sampled_from(["a@x.org", "B <b@x.org>, c@d", "D\u00e9 <d@x.org>"])
+    ),
+    st.sampled_from([Message, EmailMessage]),
+)
+def test_addresses_are_smtplibs(fields: dict[str, str], kind: type[Message[str, str]]) -> None:
     """RFC 5322 3.6.2, 3.6.6: Sender before From, the Resent- fields where there are any."""
-    message: Message[str, str] = Message()
+    message = kind()
     for name, value in fields.items():
         message[name] = value
     prefix = "Resent-" if "Resent-Date" in fields else ""
@@ -51,12 +60,26 @@ def test_addresses_are_smtplibs(fields: dict[str, str]) -> None:
         with pytest.raises(ValueError, match=rf"^message has neither {prefix}Sender nor {prefix}From"):
             addresses(message, None, None)
     assert addresses(message, "x@y", "z@y") == ("x@y", ["z@y"])
+    assert addresses(message, "", iter(["z@y", "w@y"])) == ("", ["z@y", "w@y"])
+    assert addresses(message, "x@y", []) == ("x@y", [])
+
+
+def test_no_recipients() -> None:
+    message = message_from_bytes(b"From: a@example.org\nResent-To: b@example.org\n\n")
+    assert addresses(message, None, None) == ("a@example.org", [])
+
+
+def test_the_first_of_many_senders() -> None:
+    """RFC 5321 3.3: a reverse-path is one."""
+    message = message_from_bytes(b"From: A <a@example.org>, b@example.org\nTo: c@example.org\n\n")
+    assert addresses(message, None, None) == ("a@example.org", ["c@example.org"])
 
 
 def test_resent_twice() -> None:
     message = message_from_bytes(b"Resent-Date: a\nResent-Date: b\n\n")
-    with pytest.raises(ValueError, match="more than one 'Resent-' header block"):
-        addresses(message, None, None)
+    for sender, recipients in ((None, None), ("x@y", ["z@y"])):
+        with pytest.raises(ValueError, match=r"^message has more than one 'Resent-' header block$"):
+            addresses(message, sender, recipients)
 
 
 # --- octets --------------------------------------------------------------------------------------
@@ -102,6 +125,110 @@ def test_octets_are_the_generators(number: int) -> None:
     chosen: Any = message.policy
     if hasattr(chosen, "utf8"):
         assert flattened(message, utf8=True) == generated(message, policy=chosen.clone(utf8=True))
+
+
+texts = st.text("ab \t.,\u00e9\u20ac\n", max_size=200)
+subjects = st.text("ab,;:\u00e9\u20ac", min_size=1, max_size=20).map(lambda word: f"{word} x" * 12)
+
+
+@st.composite
+def modern(draw: st.DrawFn) -> EmailMessage:
+    """A message of the new interface."""
+    message = EmailMessage(policy=draw(st.sampled_from([policy.default, policy.SMTP, policy.SMTPUTF8])))
+    message["From"] = "a@example.org"
+    message["Subject"] = draw(subjects)
+    message["Bcc"] = "hidden@example.org"
+    message.set_content(draw(texts), cte=draw(st.sampled_from([None, "base64", "quoted-printable"])))
+    if draw(st.booleans()):
+        message.add_alternative("<p>x</p>", subtype="html")
+    for octets in draw(st.lists(st.binary(max_size=100), max_size=2)):
+        message.add_attachment(octets, maintype="application", subtype="octet-stream", filename="\u00e9.x")
+    for number, part in enumerate(message.walk()):
+        if part.is_multipart():
+            part.set_boundary(f"=={number}")
+    return message
+
+
+@st.composite
+def old(draw: st.DrawFn) -> Message[str, str]:
+    """One of the old interface, of nested parts."""
+    if draw(st.integers(0, 2)):
+        leaf = MIMEText(draw(texts), _charset=draw(st.sampled_from([None, "utf-8", "iso-8859-15"])))
+        leaf["X-Long"] = draw(subjects)
+        return leaf
+    message = MIMEMultipart(boundary=f"=={draw(st.uuids())}")
+    for part in draw(st.lists(old(), max_size=2)):
+        message.attach(part)
+    message["Subject"] = draw(subjects)
+    return message
+
+
+@given(modern() | old())
+def test_octets_are_smtplibs(message: Message[str, str]) -> None:
+    """RFC 5322 3.6.3: without Bcc, what smtplib sends; the message stays as it was."""
+    message["Resent-Bcc"] = "hidden@example.org"
+    before = message.as_bytes()
+    octets = flattened(message, utf8=False)
+    assert octets == Stock().send_message(message, "a@example.org", ["b@example.org"])[2]  # type: ignore[index]
+    assert b"hidden" not in octets
+    assert message.as_bytes() == before
+
+
+@given(modern())
+def test_octets_in_utf8_are_smtplibs(message: EmailMessage) -> None:
+    """RFC 6532 3.2: headers in UTF-8, where an address is."""
+    message["To"] = "b\u00e9@example.org"
+    octets = flattened(message, utf8=True)
+    assert octets == Stock().send_message(message, "a@example.org")[2]  # type: ignore[index]
+    assert "To: b\u00e9@example.org\r\n".encode() in octets
+
+
+@pytest.mark.parametrize("field", ["Bcc", "Resent-Bcc", "BCC"])
+def test_who_is_hidden_stays_so(field: str) -> None:
+    """RFC 5322 3.6.3; and the message of the caller keeps them."""
+    octets = f"From: a@example.org\r\n{field}: b@example.org\r\n{field}: c@example.org\r\n\r\nx".encode()
+    message = message_from_bytes(octets)
+    assert flattened(message, utf8=False) == b"From: a@example.org\r\n\r\nx"
+    assert message.get_all(field) == ["b@example.org", "c@example.org"]
+
+
+def test_no_part_is_changed() -> None:
+    """Not even by a boundary, which the generator gives a part that has none."""
+    inner, outer = MIMEMultipart("alternative"), MIMEMultipart()
+    inner.attach(MIMEText("x"))
+    outer.attach(inner)
+    octets = flattened(outer, utf8=False)
+    assert outer.get_boundary() is inner.get_boundary() is None
+    assert outer.get_payload() == [inner]
+    parsed = message_from_bytes(octets)
+    assert [part.get_content_type() for part in parsed.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+    ]
+
+
+def test_an_attached_message_keeps_its_bcc() -> None:
+    """It is content, and says who hid whom then."""
+    attached = message_from_bytes(
+        b"From: a@example.org\nBcc: b@example.org\n\nFrom x\n", policy=policy.default
+    )
+    message = EmailMessage()
+    message["From"], message["Bcc"] = "c@example.org", "d@example.org"
+    message.set_content("see there")
+    message.add_attachment(attached)
+    octets = flattened(message, utf8=False)
+    assert b"\r\nFrom: a@example.org\r\nBcc: b@example.org\r\n\r\nFrom x\r\n" in octets
+    assert b"d@example.org" not in octets
+
+
+def test_a_boundary_is_nowhere_else() -> None:
+    message = EmailMessage()
+    message.set_content("x")
+    message.add_attachment(b"y", maintype="application", subtype="octet-stream")
+    found = {re.search(rb'boundary="(=_[0-9a-f]{32}_=)"', flattened(message, utf8=False)) for _ in range(3)}
+    assert len({match and match[1] for match in found} - {None}) == 3
+    assert message.get_boundary() is None
 
 
 @given(st.text("\r\n \tFrom.=x", max_size=60))

@@ -27,6 +27,7 @@ _BLOCK = 16384  # octets that must be taken within the limit of a write; a TLS r
 _LITTLE = 4096  # octets that fit into any system's buffer
 _UNREAD = 1048576  # octets of replies that are kept while we send
 _READ = 16384
+_LONGEST = 2147483647  # milliseconds that poll() takes
 
 
 class PeerClosed(OSError):
@@ -228,4 +229,4 @@ class Channel:
         if self._poll is None:
             self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN * readable | select.POLLOUT * writable)
-        return bool(self._poll.poll(math.ceil(seconds * 1000)))
+        return bool(self._poll.poll(min(math.ceil(seconds * 1000), _LONGEST)))

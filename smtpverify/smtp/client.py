@@ -15,15 +15,13 @@ import sys
 from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MalformedReplyError, PlaintextFallbackWarning, ProtocolError, RelayURLError
+from ..errors import PlaintextFallbackWarning, RelayURLError
 from ..relay import Relay, extension_names
 from ..schemes import Mode
-from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust
 from .attempts import Attempt, attempts, may_fall_back
-from .channel import PeerClosed
 from .endpoints import port_number, prepare
 from .mailing import Mailing
 from .session import one_of, with_client_certificate
@@ -44,7 +42,6 @@ __all__ = ["LMTP", "SMTP", "SMTP_SSL", "connect"]
 
 _DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
-_CONNECT = Timeouts().connect
 
 
 class SMTP(Mailing):
@@ -191,34 +188,11 @@ class SMTP(Mailing):
             raise smtplib.SMTPConnectError(*reply)
         return reply
 
-    def _explain_greeting(self, error: smtplib.SMTPServerDisconnected, *, plaintext: bool) -> None:
-        """Raise what tells more than that there was no greeting."""
-        if isinstance(error, MalformedReplyError):
-            # The beginning of a TLS record (RFC 8446 5.1).
-            if plaintext and self.heard.startswith((b"\x15\x03", b"\x16\x03")):
-                raise self._failed(
-                    ProtocolError,
-                    Cause.TLS_NOT_PLAINTEXT,
-                    "the server speaks TLS where a greeting in plaintext was expected",
-                    "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
-                ) from error
-            # smtplib's name for it.
-            raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error or str(error)) from error
-        cause = error.__cause__
-        if plaintext and isinstance(cause, OSError) and not isinstance(cause, PeerClosed):
-            raise self._failed(
-                ProtocolError,
-                Cause.NO_GREETING,
-                f"the server sent no greeting ({cause.strerror or cause})",
-                "A server that expects TLS from the first byte says nothing: is this its port 465? "
-                "Then write smtps:// or use SMTP_SSL.",
-            ) from cause
-
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
         # smtplib's own, so that whoever replaces its sockets replaces ours.
         default = smtplib.socket.getdefaulttimeout()  # type: ignore[attr-defined]
         endless = timeout is None or (timeout is _DEFAULT_TIMEOUT and default is None)
-        wait = _CONNECT if endless else timeout
+        wait = Timeouts().connect if endless else timeout
         sock: socket.socket = _SMTP._get_socket(self, host, port, wait)  # type: ignore[attr-defined]
         if endless:
             sock.settimeout(None)
@@ -338,7 +312,7 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
 
 
 class LMTP(SMTP, _LMTP):
-    """As `smtplib.LMTP` (RFC 2033): over TCP, or over a Unix socket, whose path is the host.
+    """As `smtplib.LMTP` (RFC 2033): over TCP, or over a Unix socket, whose absolute path is the host.
 
     Each recipient has a verdict of its own after the data, which `sendmail` gives in its result. For
     `starttls()` over a Unix socket, which has no name, give `server_hostname`. Else as `SMTP`.
@@ -373,12 +347,6 @@ class LMTP(SMTP, _LMTP):
             dialect=dialect,
             ignore_extensions=ignore_extensions,
         )
-
-    def connect(
-        self, host: str = "localhost", port: int = 0, source_address: SourceAddress | None = None
-    ) -> tuple[int, bytes]:
-        """As `SMTP.connect`; an absolute path as host is a Unix socket's."""
-        return SMTP.connect(self, host, port, source_address)
 
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         if relay.path is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import (
     CommandArgumentError,
+    MalformedReplyError,
     PlaintextCredentialsError,
     PlaintextWarning,
     ProtocolError,
@@ -20,6 +21,7 @@ from ..errors import (
     printable,
 )
 from ..schemes import Mode
+from ..tls.causes import Cause
 from .channel import PeerClosed
 from .endpoints import is_local, is_loopback, is_unix
 from .session import Session
@@ -58,7 +60,9 @@ class Conversation(Session):
             UnsolicitedReplyError: the server has sent a reply that nobody asked for. This and all of the
                 following close the connection.
             smtplib.SMTPServerDisconnected: there is no connection; names the failure that closed it.
+            RuntimeError: a `send_messages` has not ended, and the replies are its own; nothing was sent.
         """
+        self._want_turn()
         self._want_connection()
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
@@ -74,7 +78,9 @@ class Conversation(Session):
             MalformedReplyError: what came is no reply. This and all of the following close the connection.
             smtplib.SMTPServerDisconnected: as `send`; also where the reply did not come, or not whole.
             TLSHandshakeError: in the place of a reply, the server refused the client's certificate.
+            RuntimeError: as `send`.
         """
+        self._want_turn()
         self._want_connection()
         reply = self.answer(self._awaited)
         self._unanswered = max(0, self._unanswered - 1)
@@ -89,7 +95,6 @@ class Conversation(Session):
         """
         command = f"{cmd} {args}" if args else cmd
         check_argument(command)
-        self._want_turn()
         self.send(f"{command}\r\n")
 
     # What the package uses itself, and no subclass overrides by accident.
@@ -200,6 +205,29 @@ class Conversation(Session):
         self._close_for(disconnected)
         raise disconnected from error
 
+    def _explain_greeting(self, error: smtplib.SMTPServerDisconnected, *, plaintext: bool) -> None:
+        """Raise what tells more than that there was no greeting."""
+        if isinstance(error, MalformedReplyError):
+            # The beginning of a TLS record (RFC 8446 5.1).
+            if plaintext and self.heard.startswith((b"\x15\x03", b"\x16\x03")):
+                raise self._failed(
+                    ProtocolError,
+                    Cause.TLS_NOT_PLAINTEXT,
+                    "the server speaks TLS where a greeting in plaintext was expected",
+                    "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
+                ) from error
+            # smtplib's name for it.
+            raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error or str(error)) from error
+        cause = error.__cause__
+        if plaintext and isinstance(cause, OSError) and not isinstance(cause, PeerClosed):
+            raise self._failed(
+                ProtocolError,
+                Cause.NO_GREETING,
+                f"the server sent no greeting ({cause.strerror or cause})",
+                "A server that expects TLS from the first byte says nothing: is this its port 465? "
+                "Then write smtps:// or use SMTP_SSL.",
+            ) from cause
+
     def ehlo(self, name: str = "") -> tuple[int, bytes]:
         """As `smtplib.SMTP.ehlo`; extensions that are to be ignored count as not offered."""
         reply = super().ehlo(name)
@@ -211,6 +239,12 @@ class Conversation(Session):
         """As `smtplib.SMTP.close`; what was learned from the server is forgotten."""
         super().close()
         self._unanswered = 0
+
+    def _forget_connection(self) -> None:
+        # What `send_messages` has sent on this connection would be judged by the replies of the next, and
+        # what it has not would go there, in plaintext perhaps.
+        self._want_turn()
+        super()._forget_connection()
 
     def mail(self, sender: str, options: Iterable[str] = ()) -> tuple[int, bytes]:
         """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext.

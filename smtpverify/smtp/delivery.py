@@ -89,7 +89,7 @@ class Delivery:
         except smtplib.SMTPServerDisconnected as error:
             yield from self._lost(error)
         except GeneratorExit:
-            if self._expected:  # nobody will take these replies
+            if self._expected or self.needs_reset:  # nobody will take these replies, or send that RSET
                 self._session.close()
             raise
         except BaseException:
@@ -325,11 +325,10 @@ def _ignore(reply: Reply) -> None:
 
 
 def _with_last(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Each piece, and whether it is the last."""
-    before: bytes | None = None
-    for piece in pieces:
-        if before is not None:
-            yield before, False
+    """Each piece, and whether it is the last; there is one at least."""
+    following = iter(pieces)
+    before = next(following)
+    for piece in following:
+        yield before, False
         before = piece
-    if before is not None:
-        yield before, True
+    yield before, True

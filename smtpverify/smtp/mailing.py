@@ -150,8 +150,8 @@ class Mailing(Conversation):
         finally:
             done.close()
             self._sending = False
-        if delivery.needs_reset and self.sock is not None:
-            self._rset()
+            if delivery.needs_reset and self.sock is not None:
+                self._rset()
 
     def data(self, msg: MessageData) -> tuple[int, bytes]:
         """As `smtplib.SMTP.data`; every line end leaves as CRLF.
@@ -166,10 +166,11 @@ class Mailing(Conversation):
             raise smtplib.SMTPDataError(code, text)
         for piece in body.stuffed():
             self.transmit(piece, alone=True)
-        replies = [self._in_time("data_end", self.getreply) for _ in (self._accepted if self._lmtp else "1")]
-        if self._lmtp:
-            verdicts = zip(self._accepted, replies, strict=True)
-            self._late_refusals = {recipient: reply for recipient, reply in verdicts if reply[0] != 250}
+        # Of recipients that did not go by rcpt() nothing is known: one reply, as smtplib.
+        recipients = self._accepted if self._lmtp else ()
+        replies = [self._in_time("data_end", self.getreply) for _ in recipients or "1"]
+        verdicts = zip(recipients, replies, strict=False)
+        self._late_refusals = {recipient: reply for recipient, reply in verdicts if reply[0] != 250}
         return next((reply for reply in replies if reply[0] == 250), replies[0])
 
     def quit(self) -> tuple[int, bytes]:
@@ -266,7 +267,7 @@ class Mailing(Conversation):
                     sender, recipients, octets, options = self._flattened(mail, None, None)
                     return self._transaction(sender, recipients, octets, options)
                 return self._transaction(*mail)
-            except (smtplib.SMTPException, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - of whatever kind: email's parsers raise many
                 failed = Transaction("", b"", [], [], Body(b""))
                 failed.error = error
                 return failed
@@ -308,7 +309,12 @@ class Mailing(Conversation):
     ) -> dict[str, tuple[int, bytes]]:
         recipients = to_addrs if isinstance(to_addrs, str) else list(to_addrs)
         self._late_refusals = {}
-        refused: Any = _SMTP.sendmail(self, from_addr, recipients, *others)
+        try:
+            refused: Any = _SMTP.sendmail(self, from_addr, recipients, *others)
+        except (TypeError, ValueError):  # of a later recipient: smtplib leaves the transaction open
+            if self.sock is not None:
+                self._rset()
+            raise
         return {**refused, **self._late_refusals}
 
     def _result_by_steps(self, mail: Mail) -> SendResult:

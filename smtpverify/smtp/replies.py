@@ -129,11 +129,12 @@ class ReplyParser:
     def _check_line(self) -> None:
         """Refuse what no line end could make a line of a reply."""
         line, end, _ = self._buffer[self._start :].partition(b"\n")
-        if len(line) >= MAX_LINE or self._octets + len(line) > MAX_REPLY:
-            raise self._too_long()
         if end or _BEGINNING.fullmatch(line) is None:
             shown = printable(line.rstrip(b"\r"), 60)
             raise _malformed(f"'{shown}' is no line of a reply", line[:3], line[4:])
+        if len(line) >= MAX_LINE or self._octets + len(line) > MAX_REPLY:
+            self._octets += len(line)
+            raise self._too_long()
 
     def _too_long(self) -> MalformedReplyError:
         what = f"a reply of over {MAX_REPLY}" if self._octets > MAX_REPLY else f"a line of over {MAX_LINE}"

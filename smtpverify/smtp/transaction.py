@@ -128,6 +128,7 @@ class Transaction:
     def on_lmtp_end(self, index: int, reply: Reply) -> None:
         """Take the reply for one of the recipients that were accepted (RFC 2033 4.2)."""
         self.reply = reply
+        self.done = index == len(self.accepted) - 1  # even where that reply is 421
         if reply.code == 250:
             return
         self.refused[self.accepted[index]] = reply

@@ -34,6 +34,9 @@ _PLAIN_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9][A-Za-z0-9.-]*",
 # A path: what would end it early stands in a quoted string (RFC 5321 4.1.2).
 _PATH = re.compile(r'<(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")*>')
 
+# A quoted string, or a comment (RFC 5322 3.2.2).
+_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|\([^()<>]*\)')
+
 _OTHER: dict[type, Any] = {str: re.compile(r"[^\r\0]"), bytes: re.compile(rb"[^\r\0]")}
 _NULS_AND_DOT = re.compile(rb"(?<=\n)\0+\.")
 
@@ -70,13 +73,18 @@ def forward_path(address: str, *, utf8: bool = False) -> str:
         return f"<{address}>"
     check_argument(address)
     path = quoteaddr(address)
-    # smtplib drops spaces, and makes one address of what may be two; a comment, in parentheses, may go.
-    changed = path[1:-1] != address.strip() and set(address).isdisjoint("<(")
-    if changed or not _PATH.fullmatch(path):
+    if not _says(address, path) or not _PATH.fullmatch(path):
         raise CommandArgumentError(
             f"'{printable(address)}' is no address: space, <, > and \\ must stand in a quoted local part"
         )
     return path if utf8 or path.isascii() else _ascii_path(path)
+
+
+def _says(address: str, path: str) -> bool:
+    """Whether the path is the address's own: smtplib drops spaces, and makes one address of two."""
+    address = _COMMENT.sub(r"\1", address).strip()
+    # A display name may go, and a source route (RFC 5321 C).
+    return path[1:-1] == address or address.endswith((path, f":{path[1:]}"))
 
 
 def _ascii_path(path: str) -> str:
@@ -111,7 +119,7 @@ class Body:
             if not message.isascii():
                 message.encode("ascii")  # raises, and names the character
         elif not isinstance(message, bytes):
-            message = bytes(message)
+            message = bytes(memoryview(message))  # of a number bytes() would make NULs
         self._message: str | bytes = message
         self._whole: bytes | None = None
         self.size = len(message)
@@ -146,7 +154,7 @@ class Body:
                 part = part.rstrip("\r\0" if isinstance(part, str) else b"\r\0")  # type: ignore[arg-type]
                 end = start + len(part)
                 if not part:
-                    found = _OTHER[type(message)].search(message, start)
+                    found = _OTHER[str if isinstance(message, str) else bytes].search(message, start)
                     end = found.end() if found else length
                     part = message[start:end]
             piece = with_crlf(part if isinstance(part, bytes) else part.encode("ascii"))
