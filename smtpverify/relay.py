@@ -10,17 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .errors import PinFormatError, ReferenceIdentifierError, RelayURLError, TrustError, printable
-from .schemes import DIALECTS, Mode, Scheme
+from .schemes import DIALECTS, Mode, Scheme, extension_names
 from .tls.names import IdentifierKind, reference_identifier, split_host_port
 from .tls.pins import Pin
 from .tls.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .schemes import Dialect
 
-__all__ = ["Relay", "extension_names"]
+__all__ = ["Relay"]
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -28,7 +26,6 @@ _LOCATION = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")  # host and por
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,64}", re.ASCII)  # RFC 6874 2, without its percent-encoding
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't encode
-_KEYWORD = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of EHLO (RFC 5321 4.1.1.1), in lower case
 _QUERY_KEYS = (
     "pin",
     "pin-only",
@@ -355,23 +352,6 @@ def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
         part, _, problem = str(error).partition(": ")
         keys = {"roots": "cafile", "pins_only": "pin-only", "client_key": "client-key"}
         raise RelayURLError(f"{keys.get(part, 'client-cert')}: {problem}") from error
-
-
-def extension_names(names: Iterable[str]) -> frozenset[str]:
-    """The EHLO keywords of extensions that are to be ignored, in lower case.
-
-    Raises:
-        RelayURLError: one is no keyword, or is STARTTLS, without which nobody would be verified.
-    """
-    if isinstance(names, str):
-        raise RelayURLError(f"ignore-extension: a collection of names is wanted, not {printable(names)!r}")
-    lowered = frozenset(name.lower() for name in names)
-    for name in lowered:
-        if not _KEYWORD.fullmatch(name):
-            raise RelayURLError(f"ignore-extension: '{printable(name)}' is no name of an extension")
-    if "starttls" in lowered:
-        raise RelayURLError("ignore-extension: STARTTLS can't be ignored; the scheme decides about TLS")
-    return lowered
 
 
 def _pin(text: str) -> Pin:

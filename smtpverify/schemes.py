@@ -1,4 +1,4 @@
-"""What each scheme of a relay URL means.
+"""What each scheme of a relay URL means, and which extensions may be ignored.
 
 The words are OpenSMTPD's, and their meaning has changed: what `smtp+tls://` allowed in 2012 (plaintext,
 where TLS is not offered) `smtp://` allows since 2018, and `smtp+tls://` forbids. Hence two tables. Pure.
@@ -7,15 +7,21 @@ where TLS is not offered) `smtp://` allows since 2018, and `smtp+tls://` forbids
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .errors import RelayURLError, printable
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Literal
 
     Dialect = Literal["opensmtpd-2012", "opensmtpd-6.4"]
 
-__all__ = ["DIALECTS", "Mode", "Scheme"]
+__all__ = ["DIALECTS", "Mode", "Scheme", "extension_names"]
+
+_KEYWORD = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of EHLO (RFC 5321 4.1.1.1), in lower case
 
 
 class Mode(enum.Enum):
@@ -77,3 +83,20 @@ DIALECTS: dict[str, dict[str, Scheme]] = {
         "lmtp": Scheme(Mode.PLAINTEXT, None, lmtp=True),
     },
 }
+
+
+def extension_names(names: Iterable[str]) -> frozenset[str]:
+    """The EHLO keywords of extensions that are to be ignored, in lower case.
+
+    Raises:
+        RelayURLError: one is no keyword, or is STARTTLS, without which nobody would be verified.
+    """
+    if isinstance(names, str):
+        raise RelayURLError(f"ignore-extension: a collection of names is wanted, not {printable(names)!r}")
+    lowered = frozenset(name.lower() for name in names)
+    for name in lowered:
+        if not _KEYWORD.fullmatch(name):
+            raise RelayURLError(f"ignore-extension: '{printable(name)}' is no name of an extension")
+    if "starttls" in lowered:
+        raise RelayURLError("ignore-extension: STARTTLS can't be ignored; the scheme decides about TLS")
+    return lowered

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
 from smtpverify import Mode, Pin, Relay, RelayURLError, Trust
-from smtpverify.relay import _QUERY_KEYS, extension_names
-from smtpverify.schemes import DIALECTS, Scheme
+from smtpverify.relay import _QUERY_KEYS
+from smtpverify.schemes import DIALECTS, Scheme, extension_names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PlaintextFallbackWarning, RelayURLError
-from ..relay import Relay, extension_names
-from ..schemes import Mode
+from ..relay import Relay
+from ..schemes import Mode, extension_names
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust
