@@ -154,7 +154,7 @@ class Delivery:
                 self._send_chunk(b"", piece, transaction, last=last)
                 self._hear()
         elif transaction.error is None:
-            self._say(_DATA, transaction.on_data, "data_start")
+            self._say(_DATA, partial(self._on_data, transaction), "data_start")
             if transaction.error is None:
                 self._send_data(transaction)
                 self._hear()
@@ -193,7 +193,7 @@ class Delivery:
     def _open(self, transaction: Transaction) -> None:
         """Send all that can go ahead of a message."""
         commands, expected = self._opening(transaction)
-        self._transmit(commands + _DATA, *expected, (transaction.on_data, "data_start"))
+        self._transmit(commands + _DATA, *expected, (partial(self._on_data, transaction), "data_start"))
 
     def _opening(self, transaction: Transaction) -> tuple[bytes, list[tuple[Then, str]]]:
         commands = [transaction.mail, *transaction.rcpts]
@@ -276,6 +276,13 @@ class Delivery:
             # A reply that is there before the end of the message is none to it.
             self._transmit(piece, *((then, "data_end") for then in ends if last))
         return len(ends)
+
+    def _on_data(self, transaction: Transaction, reply: Reply) -> None:
+        transaction.on_data(reply)
+        if 200 <= reply.code <= 299:
+            # It is for another command, or means nothing: what the server waits for now, nobody knows.
+            self._session.close()
+            raise smtplib.SMTPServerDisconnected(f"DATA was answered by {reply.code}")
 
     def _on_reset(self, reply: Reply) -> None:
         if reply.code != 250:  # RFC 5321 4.1.1.5: there is no other
