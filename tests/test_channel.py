@@ -209,7 +209,7 @@ def test_a_peer_that_reads_slowly(pair: Pair) -> None:
     """A message may take as long as it does, while it moves."""
     ours, theirs = pair
     prepare(ours)
-    size, got = 20_000_000, 0
+    size, got = 40_000_000, 0
 
     def read(ended: threading.Event) -> None:
         nonlocal got
@@ -219,12 +219,12 @@ def test_a_peer_that_reads_slowly(pair: Pair) -> None:
     started = monotonic()
     with Peer(read) as peer:
         channel = Channel(ours)
-        channel.write(bytes(size), 0.4)
+        channel.write(bytes(size), 0.8)
         assert channel.written == size
         while got < size and not peer.ended.wait(0.01):
             pass
     assert got == size
-    assert monotonic() - started > 0.4
+    assert monotonic() - started > 0.8
 
 
 def test_garbage(pair: Pair) -> None:
@@ -369,6 +369,17 @@ def test_little_and_alone(pair: Pair) -> None:
     assert got == channel.written
 
 
+def test_last_words(pair: Pair) -> None:
+    ours, theirs = pair
+    channel = Channel(ours)
+    assert channel.last_reply() is None
+    theirs.sendall(b"421-4.3.2 going\r\n421 down\r\n")
+    theirs.close()
+    while (last := channel.last_reply()) is None:
+        assert not channel.ended
+    assert last == (421, b"4.3.2 going\ndown")
+
+
 def test_the_timeout_of_others(pair: Pair) -> None:
     """A timeout set by somebody else counts; what the channel sets for itself does not."""
     ours, theirs = pair
@@ -386,6 +397,19 @@ def test_the_timeout_of_others(pair: Pair) -> None:
     channel.read(5)
     ours.settimeout(None)
     assert channel.limit(120) == 120
+    # Whatever is done next, it is seen.
+    ours.settimeout(6)
+    channel.write(bytes(9000), 77)
+    assert channel.own_timeout() == 6
+    ours.settimeout(7)
+    theirs.sendall(b"250 ok\r\n")
+    channel.read(77)
+    assert channel.own_timeout() == 7
+    ours.settimeout(8)
+    theirs.sendall(b"250 ok\r\n")
+    while not channel.unread():
+        pass
+    assert channel.own_timeout() == 8
 
 
 def test_without_poll(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

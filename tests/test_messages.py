@@ -57,7 +57,8 @@ def test_addresses_are_smtplibs(fields: dict[str, str], kind: type[Message[str, 
         expected = Stock().send_message(message)
         assert addresses(message, None, None) == expected[:2]  # type: ignore[index]
     else:
-        with pytest.raises(ValueError, match=rf"^message has neither {prefix}Sender nor {prefix}From"):
+        told = f"message has neither {prefix}Sender nor {prefix}From, and no from_addr was given"
+        with pytest.raises(ValueError, match=f"^{told}$"):
             addresses(message, None, None)
     assert addresses(message, "x@y", "z@y") == ("x@y", ["z@y"])
     assert addresses(message, "", iter(["z@y", "w@y"])) == ("", ["z@y", "w@y"])
@@ -265,7 +266,12 @@ Content-Type: application/pgp-signature
 """.replace(b"\n", b"\r\n")
     % (LONG, LONG),
 ]
-POLICIES = {"compat32": policy.compat32, "default": policy.default, "SMTP": policy.SMTP}
+POLICIES = {
+    "compat32": policy.compat32,
+    "default": policy.default,
+    "SMTP": policy.SMTP,
+    "folds all": policy.SMTP.clone(refold_source="all"),
+}
 
 
 @pytest.mark.parametrize("chosen", POLICIES)

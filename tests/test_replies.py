@@ -214,6 +214,17 @@ def test_replies_are_smtplibs(many: list[tuple[bytes, list[bytes]]]) -> None:
     assert replies([octets]) == [*(stock.getreply() for _ in many), b""]
 
 
+def test_what_is_remembered_is_bounded() -> None:
+    """However many different replies there are, each is its own, and few are kept."""
+    parser = ReplyParser()
+    for _ in range(2):
+        for code in range(200, 600):
+            parser.feed(b"%d x\r\n" % code)
+            assert parser.next() == (code, b"x")
+            assert parser.next() is None
+    assert len(parser._known) == 32
+
+
 def test_many_replies_take_little_time() -> None:
     """What has been looked at is not looked at again."""
     parser, started = ReplyParser(), monotonic()

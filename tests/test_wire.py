@@ -137,6 +137,13 @@ def test_the_end_goes_with_the_last_piece() -> None:
     assert [len(piece) for piece in sent] == [wire.CHUNK, wire.CHUNK + 4]
 
 
+@pytest.mark.parametrize("message", [b"a\r\0\r\0bcdef", "a\r\0\r\0bcdef"])
+def test_a_piece_is_no_longer_than_it_must_be(message: MessageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a run that can't be judged by itself, pieces are of their size again."""
+    monkeypatch.setattr(wire, "CHUNK", 2)
+    assert list(Body(message).pieces()) == [b"a", b"\r\n\0\r\n\0b", b"cd", b"ef", b"\r\n"]
+
+
 def test_a_text_of_a_class_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template engine's, for example."""
 
@@ -152,6 +159,7 @@ def test_other_octets() -> None:
     assert list(Body(memoryview(b"abcd")[::2]).stuffed()) == [b"ac\r\n.\r\n"]
     assert with_crlf(b"\r\n") == b"\r\n"
     assert stuff(b".\r\n", b"x") == b".\r\n"
+    assert stuff(b".\r\n") == b"..\r\n"
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from([b"", b".", b"\n.", b"\n", b"a"]))
