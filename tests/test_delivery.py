@@ -12,11 +12,13 @@ import smtpverify
 from smtpverify import Timeouts
 from smtpverify.smtp.channel import Channel
 from tests.bed import Behaviour, Pieces, Tls
+from tests.bed.behaviour import End
+from tests.bed.link import Ended
 from tests.bed.network import LOOPBACK
 from tests.test_equivalence import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.bed import Server, World
     from tests.conftest import ServerFactory
@@ -374,3 +376,162 @@ def test_larger_than_the_server_takes(smtp_server: ServerFactory, world: World) 
         assert smtp.sendmail(SENDER, RECIPIENTS, "x" * 1000) == {}
     assert [command.split()[0] for command in server.connections[0].commands][1] == "mail"
     assert len(server.connections[0].messages) == 1
+
+
+# --- connections that are cut ------------------------------------------------------------------------
+
+
+def cut(said: bytes) -> Pieces:
+    """Some octets, and then the end of the connection; in TLS without a close_notify."""
+
+    def pieces() -> Iterator[bytes]:
+        yield said
+        raise Ended(End.SCRIPTED)
+
+    return Pieces(pieces)
+
+
+@pytest.mark.parametrize("tls", [Tls.NONE, Tls.STARTTLS, Tls.IMPLICIT])
+@pytest.mark.parametrize("said", [b"", b"250", b"250 que", b"250-one\r\n250"])
+@every_way
+def test_an_end_that_nobody_announced(smtp_server: ServerFactory, way: str, said: bytes, tls: Tls) -> None:
+    """An attacker can cut TLS anywhere, and close_notify is what he can't make (RFC 8446 6.1)."""
+    server = smtp_server(behaviour(way, tls=tls, replies={".": cut(said)}))
+    scheme = {Tls.NONE: "smtp+notls", Tls.STARTTLS: "tls", Tls.IMPLICIT: "smtps"}[tls]
+    host = LOOPBACK if tls is Tls.NONE else "mail.example.org"
+    smtp = smtpverify.connect(f"{scheme}://{host}:{server.port}", timeout=5)
+    with pytest.raises(smtpverify.DeliveryUnknownError):
+        send(smtp)
+    assert smtp.sock is None
+    server.close()
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
+@every_way
+def test_a_whole_reply_and_no_close_notify(smtp_server: ServerFactory, way: str, tls: Tls) -> None:
+    """The twin: what is a reply is one, however the connection ends."""
+    server = smtp_server(behaviour(way, tls=tls, replies={".": cut(b"250 2.0.0 queued\r\n")}))
+    scheme = "tls" if tls is Tls.STARTTLS else "smtps"
+    smtp = smtpverify.connect(f"{scheme}://mail.example.org:{server.port}", timeout=5)
+    assert send(smtp) == {}
+    assert smtp.quit()[0] == 221
+
+
+@every_way
+def test_leave_taken_amid_the_recipients(smtp_server: ServerFactory, way: str) -> None:
+    """As smtplib: nobody gets it, though the first was accepted, and those that follow count as not asked."""
+    said = {"bob": None, "carol": "421 4.3.2 going down", "dave": None}
+
+    def rcpt(line: str) -> str | None:
+        return next(reply for name, reply in said.items() if f"<{name}@" in line)
+
+    with smtp_server(behaviour(way, replies={"RCPT": rcpt})) as server:
+        smtp = connected(server)
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as raised:
+            send(smtp)
+        assert raised.value.recipients == {"carol@example.net": (421, b"4.3.2 going down")}
+        assert smtp.sock is None
+
+
+@pytest.mark.parametrize("way", ["step by step, chunked", "pipelined and chunked"])
+def test_a_large_message_that_breaks_off(smtp_server: ServerFactory, way: str) -> None:
+    """A connection that ends behind the first chunk: what is not whole was not sent."""
+    server = smtp_server(behaviour(way, replies={"BDAT": cut(b"")}))
+    smtp = connected(server)
+    with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
+        smtp.sendmail(SENDER, RECIPIENTS, b"x" * 30_000_000)
+    assert not isinstance(raised.value, smtpverify.DeliveryUnknownError)
+    server.close()
+    assert server.messages == []
+
+
+@pytest.mark.parametrize("way", ["step by step, chunked", "pipelined and chunked"])
+def test_a_chunk_that_is_refused(smtp_server: ServerFactory, way: str) -> None:
+    """The rest is not sent, RSET forgets what was, and the next message is a new one (RFC 3030 2)."""
+    answers = iter([None, "452 4.3.1 full"])
+    server = smtp_server(behaviour(way, replies={"BDAT": lambda line: next(answers, None)}))
+    with server, connected(server) as smtp:
+        with pytest.raises(smtplib.SMTPDataError) as raised:
+            smtp.sendmail(SENDER, RECIPIENTS, b"x" * 40_000_000)
+        assert raised.value.args == (452, b"4.3.1 full")
+        assert send(smtp) == {}
+    assert [message.data for message in server.messages] == [SENT]
+    assert len(server.connections[0].clear) < 40_000_000
+
+
+def test_refused_and_then_accepted(smtp_server: ServerFactory) -> None:
+    """A server that refuses everybody and takes the message says both: nobody knows."""
+    replies = {"RCPT": "550 5.1.1 nobody", "BDAT": "250 2.0.0 Ok"}
+    with (
+        smtp_server(behaviour("pipelined and chunked", replies=replies)) as server,
+        connected(server) as smtp,
+    ):
+        with pytest.raises(
+            smtpverify.DeliveryUnknownError, match=r"refused the message and then accepted it$"
+        ):
+            send(smtp)
+        assert smtp.noop()[0] == 250
+
+
+@every_way
+@pytest.mark.parametrize("answer", ["500 5.5.1 what", "421 4.3.2 bye", b"", b"250 ok\r\n250 ok\r\n"])
+def test_a_server_that_can_not_reset(smtp_server: ServerFactory, way: str, answer: Any) -> None:
+    """It is not spoken to again; the refusal is what is told."""
+    replies = {"MAIL": "550 5.7.1 no", "RSET": answer}
+    with smtp_server(behaviour(way, replies=replies)) as server:
+        smtp = connected(server, timeout=0.3)
+        with pytest.raises(smtplib.SMTPSenderRefused) as raised:
+            send(smtp)
+        assert raised.value.args == (550, b"5.7.1 no", SENDER)
+        if answer == b"250 ok\r\n250 ok\r\n":  # seen before the next command
+            with pytest.raises(smtpverify.UnsolicitedReplyError):
+                smtp.noop()
+        assert smtp.sock is None
+    with smtp_server(behaviour(way, replies=replies)) as server:
+        smtp = connected(server, timeout=0.3)
+        results = list(smtp.send_messages([(SENDER, RECIPIENTS, TEXT)] * 3))
+        assert smtp.sock is None
+    outcomes = [result.outcome.value for result in results]
+    at_once = way == "pipelined and chunked"
+    doubled = answer == b"250 ok\r\n250 ok\r\n"
+    assert outcomes[0] == "refused"
+    assert "accepted" not in outcomes
+    if not doubled:
+        assert outcomes[1:] == (["unknown"] * 2 if at_once else ["not sent"] * 2)
+    assert server.messages == []
+
+
+# --- TLS and plaintext alike --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
+@every_way
+def test_inside_tls(smtp_server: ServerFactory, way: str, tls: Tls) -> None:
+    """Accepted, refused, and accepted again; nothing of it in plaintext."""
+    answers = iter([None, "552 5.3.4 too large", None])
+    server = smtp_server(behaviour(way, tls=tls, replies={".": lambda line: next(answers)}))
+    scheme = "tls" if tls is Tls.STARTTLS else "smtps"
+    with server, smtpverify.connect(f"{scheme}://mail.example.org:{server.port}", timeout=5) as smtp:
+        assert send(smtp) == {}
+        with pytest.raises(smtplib.SMTPDataError) as raised:
+            send(smtp)
+        assert raised.value.args == (552, b"5.3.4 too large")
+        assert smtpverify.enhanced_status(raised.value) == "5.3.4"
+        assert send(smtp) == {}
+    (connection,) = server.connections
+    assert [message.data for message in connection.messages] == [SENT] * 3
+    assert b"alice" not in connection.clear
+    assert connection.closed_cleanly
+
+
+@pytest.mark.parametrize(("way", "count"), [("pipelined", 6), ("pipelined and chunked", 5)])
+def test_the_server_s_count_of_waits(smtp_server: ServerFactory, way: str, count: int) -> None:
+    """From the other side: behind the greeting, EHLO, AUTH, envelope, message, QUIT.
+
+    Not in TLS, where the server's count depends on whether EHLO comes together with the handshake's end.
+    """
+    with smtp_server(before_tls=(*WAYS[way], "AUTH PLAIN")) as server, connected(server) as smtp:
+        smtp.login("alice", "secret")
+        smtp.sendmail(SENDER, [f"user{number}@example.net" for number in range(100)], TEXT)
+    assert server.connections[0].round_trips == count

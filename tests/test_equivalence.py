@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import smtpverify
 from tests.bed import Behaviour, Server
 from tests.bed.network import LOOPBACK
+from tests.scripted import Death, Plan, ScriptedServer
 
 WAYS = {
     "step by step": ("8BITMIME",),
@@ -129,3 +130,103 @@ def test_all_refused_twice_over(way: str) -> None:
             ({"user0@example.net": (550, b"5.1.1 nobody")},),
         )
     assert server.connections[0].messages == []
+
+
+# --- every code at every step ----------------------------------------------------------------------
+
+codes = st.sampled_from([250, 250, 250, 251, 252, 354, 421, 450, 451, 500, 503, 550, 552, 554])
+plans = st.builds(
+    Plan,
+    mail=usually,
+    rcpts=st.lists(codes, min_size=1, max_size=5).map(tuple),
+    data=st.sampled_from([354] * 6 + [250, 421, 450, 451, 503, 554]),
+    end=usually | st.sampled_from([251, 252]),
+)
+FURTHER = ["SIZE", "SIZE 1000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+
+
+def all_of_it(client: smtplib.SMTP, recipients: list[str], body: str | bytes) -> dict[str, object]:
+    """What became of one message, with each attribute that smtplib gives."""
+    shown: dict[str, object] = {}
+    try:
+        shown["refused"] = client.sendmail("0@example.org", recipients, body)
+    except smtplib.SMTPException as error:
+        shown |= {"kind": type(error), "args": error.args}
+        for name in ("smtp_code", "smtp_error", "sender", "recipients"):
+            if hasattr(error, name):
+                shown[name] = getattr(error, name)
+    # smtplib keeps the connection where DATA was answered by 421, or by what is no answer to it.
+    if shown.get("kind") is not smtplib.SMTPDataError or shown["smtp_code"] not in (250, 421):
+        shown["open"] = client.sock is not None
+    return shown
+
+
+def smtplib_is_right(plan: Plan, recipients: list[str], way: str) -> bool:
+    """Where it is not: refusals are counted by address, so that a recipient given twice hides one of them.
+
+    And a server asked by BDAT has nothing to say to DATA.
+    """
+    # smtplib breaks off at a 421, whatever it has counted.
+    said = plan.rcpts[: plan.rcpts.index(421) + 1] if 421 in plan.rcpts else plan.rcpts
+    nobody = not {250, 251} & set(said)
+    hidden = nobody and 421 not in said and len(set(recipients)) < len(recipients)
+    return not (plan.mail == 250 and hidden) and (plan.data == 354 or "chunked" not in way)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    plan=plans,
+    twice=st.booleans(),
+    lines=st.integers(1, 3),
+    further=st.sets(st.sampled_from(FURTHER)),
+    body=bodies | bodies.map(str.encode),
+)
+def test_all_that_smtplib_tells(
+    plan: Plan, twice: bool, lines: int, further: set[str], body: str | bytes
+) -> None:
+    """Result, or kind and attributes of the exception, and whether the connection is open still."""
+    recipients = [f"user{0 if twice else number}@example.net" for number in range(len(plan.rcpts))]
+    found = {}
+    for way, extensions in {"stock": (), **WAYS}.items():
+        kind: type[smtplib.SMTP] = smtplib.SMTP if way == "stock" else smtpverify.SMTP
+        offered = (*extensions, *sorted(further))
+        with ScriptedServer(offered, [plan, Plan()], lines=lines) as server:
+            client = kind(LOOPBACK, server.port, "client.example.org", timeout=2)
+            found[way] = all_of_it(client, recipients, body)
+            if client.sock is not None and way != "stock":  # which leaves a refused DATA open
+                assert client.sendmail("1@example.org", ["user@example.net"], b"next") == {}, way
+                assert server.seen[1].told == 250
+            client.close()
+        assert server.seen[0].whole or "refused" not in found[way], way
+        if smtplib_is_right(plan, recipients, way):
+            assert found[way] == found["stock"], way
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA", "half", "."])
+def test_a_connection_that_ends_at_a_step(way: str, step: str, reset: bool) -> None:
+    """By a FIN or a RST: sent whole, and unknown, or not sent."""
+    if step == "DATA" and "chunked" in way:
+        step = "half"
+    with ScriptedServer(WAYS[way], [Plan(rcpts=(250, 250))], Death(0, step, reset=reset)) as server:
+        client = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
+            client.sendmail("0@example.org", ["bob@example.net", "carol@example.net"], "hello\n" * 10)
+        assert client.sock is None
+    unknown = isinstance(raised.value, smtpverify.DeliveryUnknownError)
+    assert server.seen[0].whole is (step == ".")
+    # What goes in one flight with its envelope has been sent whole; half of it is in the server's hands.
+    assert unknown is (step == "." or way == "pipelined and chunked" or step == "half")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("said", [b"2", b"250", b"250 ", b"250 que", b"250 queued\r", b"250-queued\r\n250"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_final_reply_that_is_cut_off(way: str, said: bytes, reset: bool) -> None:
+    with ScriptedServer(WAYS[way], [Plan()], Death(0, ".", said, reset)) as server:
+        client = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        with pytest.raises(smtpverify.DeliveryUnknownError, match="its reply did not come"):
+            client.sendmail("0@example.org", "bob@example.net", "hello")
+        assert client.sock is None
+    assert server.seen[0].whole

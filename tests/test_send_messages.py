@@ -7,11 +7,14 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import smtpverify
-from smtpverify import Outcome
+from smtpverify import Outcome, SendResult
+from smtpverify.smtp.channel import Channel
 from tests.bed import Behaviour, Tls
 from tests.bed.network import LOOPBACK
+from tests.scripted import STEPS, Death, Plan, ScriptedServer, Seen
 from tests.test_equivalence import WAYS
 
 if TYPE_CHECKING:
@@ -275,3 +278,333 @@ def test_steps_of_a_subclass(smtp_server: ServerFactory, step: str) -> None:
         Outcome.UNKNOWN,
         Outcome.NOT_SENT,
     ]
+
+
+# --- the results and the server's record -------------------------------------------------------------
+
+refusals = st.sampled_from([421, 450, 451, 550, 552, 554])
+plans = st.builds(
+    Plan,
+    mail=st.just(250) | st.just(250) | refusals,
+    rcpts=st.lists(st.sampled_from([250, 250, 250, 251, 421, 450, 550]), min_size=1, max_size=3).map(tuple),
+    data=st.just(354) | st.just(354) | refusals,
+    end=st.just(250) | st.just(250) | refusals,
+)
+deaths = st.none() | st.builds(
+    Death,
+    message=st.integers(0, 5),
+    step=st.sampled_from(STEPS),
+    said=st.sampled_from([b"", b"2", b"250 que"]),
+    reset=st.booleans(),
+)
+
+
+def refusal_of(plan: Plan, way: str) -> tuple[type[Exception], int] | None:
+    """What `sendmail` raises where all is said that is planned, and its code."""
+    if plan.mail != 250:
+        return smtplib.SMTPSenderRefused, plan.mail
+    if 421 in plan.rcpts or not {250, 251} & set(plan.rcpts):
+        return smtplib.SMTPRecipientsRefused, 0
+    if plan.data != 354 and "chunked" not in way:
+        return smtplib.SMTPDataError, plan.data
+    return None if plan.end == 250 else (smtplib.SMTPDataError, plan.end)
+
+
+def agrees(result: SendResult, seen: Seen, plan: Plan, way: str, broken: bool) -> None:
+    """The result says no more than is so, and as much as can be known."""
+    unsure = broken and way == "pipelined and chunked"  # a reply that had come may be lost with the rest
+    if result.outcome is Outcome.ACCEPTED:
+        assert (seen.whole, seen.told) == (True, 250)
+        assert set(result.refused) == {
+            f"user{number}@example.net" for number, code in enumerate(plan.rcpts) if code not in (250, 251)
+        }
+    elif result.outcome is Outcome.REFUSED:
+        assert seen.told != 250
+        kind, code = refusal_of(plan, way) or (None, 0)
+        assert type(result.error) is kind
+        assert not code or result.error.args[0] == code
+    elif result.outcome is Outcome.NOT_SENT:
+        assert not seen.whole
+        assert type(result.error) is smtplib.SMTPServerDisconnected
+    else:
+        assert type(result.error) is smtpverify.DeliveryUnknownError
+        # What goes at once with its envelope may not have been read; what was answered has its verdict.
+        assert unsure or (seen.told is None and broken)
+    if seen.told == 250 and not unsure:
+        assert result.outcome is Outcome.ACCEPTED
+    if seen.whole and seen.told is None:
+        assert result.outcome is Outcome.UNKNOWN
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(told=st.lists(plans, min_size=1, max_size=6), death=deaths, lazily=st.booleans())
+def test_the_results_are_the_server_s_record(told: list[Plan], death: Death | None, lazily: bool) -> None:
+    """Never accepted that was not, never not sent that the server has whole."""
+    for way, extensions in WAYS.items():
+        with ScriptedServer(extensions, told, death) as server:
+            messages = [
+                (
+                    f"{number}@example.org",
+                    [f"user{one}@example.net" for one in range(len(plan.rcpts))],
+                    "hello",
+                )
+                for number, plan in enumerate(told)
+            ]
+            smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+            results = list(smtp.send_messages(iter(messages) if lazily else messages))
+            alive = smtp.sock is not None
+            if alive:
+                assert smtp.noop()[0] == 250, way
+            smtp.close()
+        assert len(results) == len(told), way
+        for result, seen, plan in zip(results, server.seen, told, strict=True):
+            agrees(result, seen, plan, way, broken=not alive)
+
+
+@every_way
+def test_a_transaction_that_was_refused_is_reset(way: str) -> None:
+    """RSET goes before the next message, and behind the last: no MAIL in an open transaction."""
+    told = [Plan(rcpts=(550,)), Plan(mail=550), Plan(), Plan(end=552), Plan(rcpts=(450,)), Plan(rcpts=(550,))]
+    with ScriptedServer(WAYS[way], told) as server:
+        smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        messages = [(f"{number}@example.org", "bob@example.net", "hello") for number in range(len(told))]
+        results = list(smtp.send_messages(messages))
+        smtp.quit()
+    assert [result.outcome is Outcome.ACCEPTED for result in results] == [number == 2 for number in range(6)]
+    verbs = [command[:4].upper() for command in server.commands]
+    assert verbs[-2:] == ["RSET", "QUIT"]
+    # Without BDAT no RSET goes that is not needed.
+    before = [verbs[at - 1] == "RSET" for at, verb in enumerate(verbs) if verb == "MAIL"]
+    assert before == [False, *[True] * 5] if "and chunked" in way else [False, True, True, False, True, True]
+
+
+@every_way
+@pytest.mark.parametrize("ending", ["leaves", "fails"])
+def test_no_transaction_is_left_open(smtp_server: ServerFactory, way: str, ending: str) -> None:
+    """Whoever stops behind a message that was refused: the next one is not refused for that."""
+
+    def messages() -> Iterator[tuple[str, list[str], bytes]]:
+        yield from letters(1, to="nobody")
+        if ending == "fails":
+            raise LookupError("no more")
+        yield from letters(1)
+
+    replies = {"RCPT": lambda line: "550 5.1.1 nobody" if "nobody" in line else None}
+    with smtp_server(behaviour(way, replies=replies)) as server:
+        smtp = connected(server)
+        sending = smtp.send_messages(messages())
+        assert next(sending).outcome is Outcome.REFUSED
+        if ending == "fails":
+            with pytest.raises(LookupError, match="no more"):
+                next(sending)
+            assert smtp.sendmail(SENDER, "bob@example.net", "afterwards") == {}
+        else:
+            sending.close()  # type: ignore[attr-defined]
+            assert smtp.sock is None
+            smtp.connect(LOOPBACK, server.port)
+            assert smtp.sendmail(SENDER, "bob@example.net", "afterwards") == {}
+        smtp.quit()
+    assert server.messages[-1].data == b"afterwards\r\n"
+
+
+# --- who else speaks --------------------------------------------------------------------------------
+
+
+@every_way
+@pytest.mark.parametrize(
+    "speaks",
+    [
+        lambda smtp, port: smtp.send("NOOP\r\n"),
+        lambda smtp, port: smtp.getreply(),
+        lambda smtp, port: smtp.putcmd("NOOP"),
+        lambda smtp, port: smtp.docmd("NOOP"),
+        lambda smtp, port: smtp.ehlo(),
+        lambda smtp, port: smtp.mail(SENDER),
+        lambda smtp, port: smtp.rcpt("bob@example.net"),
+        lambda smtp, port: smtp.data("hello"),
+        lambda smtp, port: smtp.rset(),
+        lambda smtp, port: smtp.vrfy("bob"),
+        lambda smtp, port: smtp.help(),
+        lambda smtp, port: smtp.send_message(EmailMessage(), SENDER, ["bob@example.net"]),
+        lambda smtp, port: smtp.connect(LOOPBACK, port),
+    ],
+)
+def test_the_replies_are_not_for_others(smtp_server: ServerFactory, way: str, speaks: Any) -> None:
+    """A command amid the iteration is refused, takes no reply, and changes nothing."""
+    with smtp_server(behaviour(way)) as server, connected(server) as smtp:
+        sending = smtp.send_messages(letters(5))
+        assert next(sending).accepted
+        with pytest.raises(RuntimeError, match=r"send_messages\(\) has not ended"):
+            speaks(smtp, server.port)
+        assert [result.outcome for result in sending] == [Outcome.ACCEPTED] * 4
+    assert [message.data for message in server.messages] == [text for _, _, text in letters(5)]
+    assert len(server.connections) == 1
+
+
+@every_way
+def test_no_other_connection_takes_over(smtp_server: ServerFactory, way: str) -> None:
+    """What was sent in TLS has no verdict of another connection's, and the rest does not go in plaintext."""
+    with smtp_server(behaviour(way, tls=Tls.STARTTLS), behaviour(way, tls=Tls.STARTTLS)) as server:
+        smtp = connected(server, server_hostname="mail.example.org")
+        smtp.starttls()
+        sending = smtp.send_messages(letters(5))
+        assert next(sending).accepted
+        smtp.close()
+        with pytest.raises(RuntimeError, match=r"send_messages\(\) has not ended"):
+            smtp.connect(LOOPBACK, server.port)
+        rest = [result.outcome for result in sending]
+    assert len(server.connections) == 1
+    assert server.leaked() == [
+        line for line in server.connections[0].secure_commands if line in server.leaked()
+    ]
+    there = len(server.messages)
+    assert Outcome.ACCEPTED not in rest
+    assert all(outcome is Outcome.UNKNOWN for outcome in rest[: there - 1])
+
+
+@every_way
+def test_leaving_a_with_block(smtp_server: ServerFactory, way: str) -> None:
+    with smtp_server(behaviour(way)) as server:
+        with connected(server) as smtp:
+            sending = smtp.send_messages(letters(5))
+            assert next(sending).accepted
+        assert smtp.sock is None
+
+        def fail(smtp: smtpverify.SMTP) -> None:
+            for _ in smtp.send_messages(letters(5)):
+                raise LookupError
+
+        other = connected(server)
+        with pytest.raises(LookupError), other:
+            fail(other)
+        assert other.sock is None
+        assert Outcome.ACCEPTED not in {result.outcome for result in sending}
+
+
+@every_way
+def test_how_far_ahead(way: str) -> None:
+    """Step by step nothing, pipelined one; chunked no more than 64 messages."""
+    ahead = []
+    taken = 0
+
+    def counted() -> Iterator[tuple[str, str, bytes]]:
+        nonlocal taken
+        for number in range(150):
+            taken += 1
+            yield f"{number}@example.org", "bob@example.net", b"hello"
+
+    with ScriptedServer(WAYS[way], [Plan()] * 150) as server:
+        smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        for number, _ in enumerate(smtp.send_messages(counted()), 1):
+            ahead.append(taken - number)
+        smtp.close()
+    assert taken == 150
+    assert max(ahead) <= {"step by step": 0, "step by step, chunked": 0, "pipelined": 1}.get(way, 64)
+    assert max(ahead) > 0 or "step" in way
+
+
+def test_how_many_octets_ahead() -> None:
+    """64 KiB and the message that exceeds it."""
+    ahead = []
+    taken = 0
+
+    def counted() -> Iterator[tuple[str, str, bytes]]:
+        nonlocal taken
+        for number in range(40):
+            taken += 1
+            yield f"{number}@example.org", "bob@example.net", b"x" * 16384
+
+    with ScriptedServer(WAYS["pipelined and chunked"], [Plan()] * 40) as server:
+        smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        for number, _ in enumerate(smtp.send_messages(counted()), 1):
+            ahead.append(taken - number)
+        smtp.close()
+    assert 0 < max(ahead) <= 4
+
+
+@every_way
+def test_an_interrupt_while_waiting(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows which replies are still to come: the connection is closed."""
+
+    def interrupted(channel: Channel, limit: float) -> None:
+        raise KeyboardInterrupt
+
+    with ScriptedServer(WAYS[way], [Plan()] * 20) as server:
+        smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        smtp.ehlo()
+        monkeypatch.setattr(Channel, "read", interrupted)
+        messages = [(f"{number}@example.org", "bob@example.net", "hello") for number in range(20)]
+        sending = smtp.send_messages(iter(messages))
+        with pytest.raises(KeyboardInterrupt):
+            list(sending)
+        assert smtp.sock is None
+        assert list(sending) == []
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            smtp.noop()
+    assert all(command.upper() != "NOOP" for command in server.commands)
+
+
+# --- what can't be sent -----------------------------------------------------------------------------
+
+
+def test_a_message_of_a_broken_kind(smtp_server: ServerFactory) -> None:
+    """Whatever its own code raises: it is refused, and the others are sent."""
+
+    class Broken(EmailMessage):
+        def get_all(self, name: str, failobj: Any = None) -> Any:
+            raise IndexError("string index out of range")
+
+    not_parts = EmailMessage()
+    not_parts["From"], not_parts["To"] = SENDER, "bob@example.net"
+    not_parts.set_payload([1])  # type: ignore[list-item]
+    for way in WAYS:
+        with smtp_server(behaviour(way)) as server, connected(server) as smtp:
+            one, two = letters(2)
+            results = list(smtp.send_messages([one, Broken(), not_parts, two]))
+        assert [result.outcome.value for result in results] == ["accepted", "refused", "refused", "accepted"]
+        assert [type(result.error) for result in results[1:3]] == [IndexError, AttributeError]
+        assert [message.data for message in server.messages] == [one[2], two[2]]
+
+
+def test_a_bad_recipient_of_a_subclass(smtp_server: ServerFactory) -> None:
+    """Known only when those before it were named to the server: the transaction is reset."""
+
+    class Own(smtpverify.SMTP):
+        def rcpt(self, recip: str, options: Any = ()) -> tuple[int, bytes]:
+            return super().rcpt(recip, options)
+
+    with smtp_server() as server, Own(LOOPBACK, server.port, timeout=5) as smtp:
+        messages: list[Any] = [(SENDER, ["bob@example.net", "eve\n@example.net"], "one"), *letters(1)]
+        refused, accepted = smtp.send_messages(messages)
+        assert isinstance(refused.error, smtpverify.CommandArgumentError)
+        assert (refused.outcome, accepted.outcome) == (Outcome.REFUSED, Outcome.ACCEPTED)
+        with pytest.raises(smtpverify.CommandArgumentError):
+            smtp.sendmail(SENDER, ["bob@example.net", "eve\n@example.net"], "one")
+        assert smtp.sendmail(SENDER, "bob@example.net", "three") == {}
+    assert [message.data for message in server.messages] == [b"letter 0\r\n", b"three\r\n"]
+    assert all(len(message.rcpts) == 1 for message in server.messages)
+
+
+def test_a_subclass_and_a_connection_that_is_lost(smtp_server: ServerFactory) -> None:
+    """Where smtplib closes of itself, that too ends the matter for a subclass."""
+
+    class Own(smtpverify.SMTP):
+        def rcpt(self, recip: str, options: Any = ()) -> tuple[int, bytes]:
+            if recip.startswith("bob1"):
+                self.close()
+            return super().rcpt(recip, options)
+
+    with smtp_server() as server:
+        smtp = Own(LOOPBACK, server.port, timeout=5)
+        results = list(smtp.send_messages(letters(3)))
+        assert [result.outcome.value for result in results] == ["accepted", "unknown", "not sent"]
+
+        class Bad(smtpverify.SMTP):
+            def rcpt(self, recip: str, options: Any = ()) -> tuple[int, bytes]:
+                self.close()
+                raise ValueError("and gone")
+
+        gone = Bad(LOOPBACK, server.port, timeout=5)
+        with pytest.raises(ValueError, match="and gone"):
+            gone.sendmail(SENDER, "bob@example.net", "hello")
+        assert gone.sock is None
