@@ -36,10 +36,13 @@ nitpick_ignore_regex = [("py:class", r"(_?ssl|socket|datetime|os|email)\..*")]
 # What a signature shows -> what tells a reader more: names that only the source knows, and defaults
 # without a text of their own.
 READABLE = {
+    r"\bAuthObject\b": "Callable[..., str | bytes | None]",
     r"\bDialect\b": "str",
     r"\bMail\b": "email.message.Message | tuple[str, Iterable[str] | str, str | bytes]",
     r"(?<![.])\bMessage\b(\[Any, Any\])?": "email.message.Message",
     r"\bMessageData\b": "str | bytes",
+    r"\b(Password|Token)\b": "str | bytes | Callable[[], str | bytes]",
+    r" \| ~?(smtpverify\.smtp\.secrecy\.)?Secret\b": "",
     r"\bRecipients\b": "Iterable[str] | str",
     r"\bSourceAddress\b": "tuple[str, int]",
     r"\bStrPath\b": "str | os.PathLike",

@@ -29,6 +29,7 @@ from smtplib import (
 from typing import TYPE_CHECKING
 
 from .errors import (
+    AuthenticationError,
     CertificateExpiredError,
     CertificateFormatError,
     CommandArgumentError,
@@ -48,6 +49,7 @@ from .errors import (
     ProtocolError,
     ReferenceIdentifierError,
     RelayURLError,
+    ServerSignatureError,
     SMTPVerifyError,
     STARTTLSRefusedError,
     TLSHandshakeError,
@@ -67,6 +69,7 @@ __all__ = [
     "SMTP_PORT",
     "SMTP_SSL",
     "SMTP_SSL_PORT",
+    "AuthenticationError",
     "Cause",
     "Certificate",
     "CertificateExpiredError",
@@ -112,6 +115,7 @@ __all__ = [
     "SMTPVerifyError",
     "STARTTLSRefusedError",
     "SendResult",
+    "ServerSignatureError",
     "TLSHandshakeError",
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
@@ -134,7 +138,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .relay import Relay
     from .schemes import Mode
-    from .smtp.client import LMTP, SMTP, SMTP_SSL, connect
+    from .smtp.client import LMTP, SMTP, SMTP_SSL
+    from .smtp.opening import connect
     from .smtp.replies import Reply, enhanced_status
     from .smtp.timeouts import Timeouts
     from .smtp.transaction import Outcome, SendResult
@@ -155,7 +160,7 @@ else:
         "LMTP": "smtp.client",
         "SMTP": "smtp.client",
         "SMTP_SSL": "smtp.client",
-        "connect": "smtp.client",
+        "connect": "smtp.opening",
         "Reply": "smtp.replies",
         "enhanced_status": "smtp.replies",
         "Timeouts": "smtp.timeouts",

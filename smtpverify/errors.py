@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .tls.diagnosis import Diagnosis
 
 __all__ = [
+    "AuthenticationError",
     "CertificateExpiredError",
     "CertificateFormatError",
     "CommandArgumentError",
@@ -37,6 +38,7 @@ __all__ = [
     "RelayURLError",
     "SMTPVerifyError",
     "STARTTLSRefusedError",
+    "ServerSignatureError",
     "TLSHandshakeError",
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
@@ -233,6 +235,29 @@ class CommandArgumentError(SMTPVerifyError, ValueError):
 
 class PlaintextCredentialsError(SMTPVerifyError):
     """Credentials were about to go over plaintext to another machine; nothing was sent."""
+
+
+class AuthenticationError(SMTPVerifyError, smtplib.SMTPAuthenticationError):
+    """A login failed (RFC 4954); no other mechanism was tried with the same password.
+
+    Attributes:
+        smtp_code: of the server's refusal; -1 where its challenges made no sense, and the connection was
+            closed.
+        smtp_error: the refusal's text.
+        mechanism: what was tried.
+        offered: the mechanisms that the server offers.
+        complaint: what the server said besides its refusal, such as the JSON of RFC 7628 3.2.2; or empty.
+    """
+
+    smtp_code = -1
+    smtp_error: bytes | str = b""
+    mechanism = ""
+    offered: tuple[str, ...] = ()
+    complaint = b""
+
+
+class ServerSignatureError(AuthenticationError):
+    """The server could not prove that it knows the password (RFC 5802 5); the connection is closed."""
 
 
 class RelayURLError(SMTPVerifyError, ValueError):

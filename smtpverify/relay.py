@@ -9,34 +9,29 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .errors import PinFormatError, ReferenceIdentifierError, RelayURLError, TrustError, printable
-from .schemes import DIALECTS, Mode, Scheme, extension_names
-from .tls.names import IdentifierKind, reference_identifier, split_host_port
+from .errors import PinFormatError, RelayURLError, TrustError, printable
+from .schemes import DIALECTS, EXTERNAL, Mode, Scheme, extension_names, mechanism_name
+from .tls.names import split_host_port
 from .tls.pins import Pin
 from .tls.trust import Trust
+from .urls import (
+    CONTROL,
+    FLAG,
+    checked_host,
+    checked_port,
+    decoded,
+    host_and_port,
+    no_control_characters,
+    options_of,
+    userinfo_of,
+)
 
 if TYPE_CHECKING:
     from .schemes import Dialect
 
 __all__ = ["Relay"]
 
-
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_LOCATION = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")  # host and port (RFC 3986 3.2.2, 3.2.3)
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_ZONE = re.compile(r"[A-Za-z0-9._~-]{1,64}", re.ASCII)  # RFC 6874 2, without its percent-encoding
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't encode
-_QUERY_KEYS = (
-    "pin",
-    "pin-only",
-    "cafile",
-    "server-name",
-    "client-cert",
-    "client-key",
-    "ignore-extension",
-)
-_REPEATED = ("pin", "pin-only", "ignore-extension")
-_FLAG = ("", "1", "yes", "true")  # values of pin-only that are no pin: the pins are those of pin=
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,8 @@ class Relay:
         trust: what is believed of it.
         dialect: the table that the scheme was looked up in.
         ignored_extensions: EHLO keywords in lower case that count as not offered.
+        auth: the mechanism of AUTH to use, or None for the strongest.
+        password_env, password_file: the environment variable and the file that hold the password, or None.
     """
 
     scheme: str
@@ -66,21 +63,35 @@ class Relay:
     trust: Trust = field(default_factory=Trust)
     dialect: Dialect = "opensmtpd-2012"
     ignored_extensions: frozenset[str] = frozenset()
+    auth: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
 
     def __post_init__(self) -> None:
         if self.scheme and self.scheme not in DIALECTS.get(self.dialect, ()):
             raise RelayURLError(f"scheme: {self.scheme}:// is unknown in the dialect {self.dialect}")
-        if self.password is not None and self.user is None:
-            raise RelayURLError("user: it is missing; a password needs its user")
+        if self.user is None:
+            for part, value in (
+                ("password", self.password),
+                ("password-env", self.password_env),
+                ("password-file", self.password_file),
+                ("auth", self.auth if self.auth != EXTERNAL else None),
+            ):
+                if value is not None:
+                    raise RelayURLError(f"user: it is missing; {part} needs one")
+        if self.password is not None and (self.password_env or self.password_file):
+            raise RelayURLError("password: it is given twice")
         if self.port is not None and not 0 < self.port < 65536:
             raise RelayURLError("port: it is no number from 1 to 65535")
         for part, value in (
             ("path", self.path if self.scheme else None),
             ("user", self.user),
             ("password", self.password),
+            ("password-env", self.password_env),
+            ("password-file", self.password_file),
             ("server-name", self.server_name),
         ):
-            if value is not None and _CONTROL.search(value):
+            if value is not None and CONTROL.search(value):
                 raise RelayURLError(f"{part}: it contains a control character")
 
     @classmethod
@@ -104,11 +115,21 @@ class Relay:
             text = text.decode("ascii", "surrogateescape")
         if not isinstance(text, str):
             raise RelayURLError(f"relay: a str is wanted, not {type(text).__name__}")
+        try:
+            return cls._parsed(text, Trust() if trust is None else trust, dialect)
+        except RelayURLError as error:
+            # The frames and errors behind it hold the password.
+            failure = error.with_traceback(None)
+            failure.__context__ = failure.__cause__
+        text = ""
+        raise failure
+
+    @classmethod
+    def _parsed(cls, text: str, trust: Trust, dialect: Dialect) -> Relay:
         match = _SCHEME.match(text)
-        trust = Trust() if trust is None else trust
         if match is None:
             return cls._bare(text, trust, dialect)
-        _no_control_characters(text)
+        no_control_characters(text)
         return cls._url(match[1].lower(), text[match.end() :], trust, dialect)
 
     @classmethod
@@ -125,7 +146,7 @@ class Relay:
         if "@" in text or "/" in text:
             raise RelayURLError("relay: neither a host nor a URL with a scheme, as in tls://user@host")
         host, port = split_host_port(text)
-        return cls("", _host(host), _port(port), trust=trust, dialect=dialect)
+        return cls("", checked_host(host), checked_port(port), trust=trust, dialect=dialect)
 
     @classmethod
     def _url(cls, scheme: str, rest: str, trust: Trust, dialect: Dialect) -> Relay:
@@ -137,7 +158,7 @@ class Relay:
             raise RelayURLError("fragment: a relay URL has none; write # in a password as %23")
         rest, _, query = rest.partition("?")
         authority, _, path = rest.partition("/")
-        user, password, location = _userinfo(authority)
+        user, password, location = userinfo_of(authority)
         if "@" in query:
             raise RelayURLError("query: write @ as %40, and ? in a user or password as %3F")
         if meaning.auth and user is None:
@@ -149,22 +170,39 @@ class Relay:
                 raise RelayURLError("user: a Unix socket takes none")
             if "@" in path:
                 raise RelayURLError("path: write @ as %40, and / in a user or password as %2F")
-            socket_path = "/" + _decoded("path", path)
+            socket_path = "/" + decoded("path", path)
         elif path:
             raise RelayURLError(f"path: {scheme}:// has none; write / in a password as %2F")
         else:
-            host, port = _host_and_port(location)
+            host, port = host_and_port(location)
             if port is None and meaning.port is None:
                 raise RelayURLError(f"port: {scheme}:// has no default port; write {scheme}://host:port")
-        options = _query(query)
+        options = options_of(query)
         ignored = extension_names(options.pop("ignore-extension", ()))
+        (auth,) = options.pop("auth", [None])
+        (password_env,) = options.pop("password-env", [None])
+        (password_file,) = options.pop("password-file", [None])
         if options and not meaning.mode.uses_tls:
             raise RelayURLError(f"query: {scheme}:// never uses TLS; {', '.join(options)} would be of no use")
         if trust.pins and not meaning.mode.uses_tls:
             raise RelayURLError(f"trust: {scheme}:// never uses TLS; its pins would be of no use")
         server_name = options.get("server-name", [None])[0]
         trust = _trust(options, trust)
-        return cls(scheme, host, port, socket_path, user, password, server_name, trust, dialect, ignored)
+        return cls(
+            scheme,
+            host,
+            port,
+            socket_path,
+            user,
+            password,
+            server_name,
+            trust,
+            dialect,
+            ignored,
+            None if auth is None else mechanism_name(auth),
+            password_env,
+            password_file,
+        )
 
     @property
     def meaning(self) -> Scheme:
@@ -217,115 +255,11 @@ class Relay:
         return printable(self._location(password=False))
 
 
-def _no_control_characters(text: str) -> None:
-    for char in text:
-        if not char.isprintable() or char.isspace():
-            raise RelayURLError(f"relay: the character U+{ord(char):04X} must be percent-encoded")
-
-
-def _userinfo(authority: str) -> tuple[str | None, str | None, str]:
-    """User, password and the rest of an authority (RFC 3986 3.2)."""
-    userinfo, at, location = authority.rpartition("@")
-    if not at:
-        return None, None, authority
-    if "@" in userinfo:
-        raise RelayURLError("user: write @ in a user or password as %40")
-    user, colon, password = userinfo.partition(":")
-    if not user:
-        raise RelayURLError("user: it is empty; a password needs its user, as in tls://user:password@host")
-    if colon and not password:
-        raise RelayURLError("password: it is empty; leave out the colon if there is none")
-    if ":" in password:
-        raise RelayURLError("password: write : in a password as %3A")
-    return _decoded("user", user), _decoded("password", password) if colon else None, location
-
-
-def _decoded(part: str, text: str) -> str:
-    """Percent-decode strictly (RFC 3986 2.1): whole escapes, UTF-8, no control characters."""
-    if "%" not in text:
-        return text
-    from urllib.parse import unquote_to_bytes
-
-    if part == "host" and text.startswith("["):
-        return text.replace("%25", "%", 1)  # the zone of an IPv6 address (RFC 6874 2)
-    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise RelayURLError(f"{part}: a % must be followed by two hexadecimal digits; write % as %25")
-    try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError:
-        raise RelayURLError(f"{part}: its percent-encoded octets are not UTF-8") from None
-    if _CONTROL.search(decoded):
-        raise RelayURLError(f"{part}: it contains a control character")
-    return decoded
-
-
-def _host_and_port(location: str) -> tuple[str, int | None]:
-    match = _LOCATION.fullmatch(location)
-    if match is None:
-        raise RelayURLError("host: an IPv6 address stands in brackets, as in [::1]:25")
-    host = _decoded("host", match[1])
-    if ":" in host and not host.startswith("["):
-        raise RelayURLError("host: it contains a colon")
-    return _host(host), _port(match[2])
-
-
-def _host(host: str) -> str:
-    if not host:
-        raise RelayURLError("host: it is missing")
-    try:
-        reference = reference_identifier(host)
-    except ReferenceIdentifierError as error:
-        # Repeated only where it can't be a user and a password.
-        if set(host).isdisjoint(":@[]"):
-            raise RelayURLError(f"host: {error}") from error
-        raise RelayURLError("host: it is neither a host name nor an address") from None
-    if reference.kind is IdentifierKind.IP and "%" in host:
-        zone = host.strip("[]").partition("%")[2]
-        if not _ZONE.fullmatch(zone):
-            raise RelayURLError("host: the zone behind % may hold ASCII letters, digits, and . _ ~ - alone")
-        return f"{reference.text}%{zone}"
-    if reference.kind is IdentifierKind.DNS and host[-1] in ".\u3002\uff0e\uff61":
-        return f"{reference.text}."  # which keeps the resolver from adding a domain of its own
-    return reference.text
-
-
-def _port(port: str | None) -> int | None:
-    if port is None:
-        return None
-    if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise RelayURLError("port: it is no number from 1 to 65535")
-    return int(port)
-
-
-def _query(query: str) -> dict[str, list[str]]:
-    options: dict[str, list[str]] = {}
-    for item in query.split("&") if query else ():
-        key, _, value = item.partition("=")
-        key = _decoded("query", key)
-        if key not in _QUERY_KEYS:
-            known = ", ".join(_QUERY_KEYS)
-            raise RelayURLError(f"query: the key '{printable(key)}' is unknown; known are {known}")
-        if key in options and key not in _REPEATED:
-            raise RelayURLError(f"{key}: it is given twice")
-        options.setdefault(key, []).append(_decoded(key, value))
-    for key in ("cafile", "client-cert", "client-key", "server-name"):
-        if options.get(key) == [""]:
-            raise RelayURLError(f"{key}: it is empty")
-    for name in options.get("server-name", ()):
-        if split_host_port(name)[1] is not None:
-            raise RelayURLError("server-name: it has no port")
-        try:
-            reference_identifier(name)
-        except ReferenceIdentifierError as error:
-            raise RelayURLError(f"server-name: {error}") from error
-    return options
-
-
 def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
     """The caller's trust with what the URL says of it; where both speak, nobody knows who is meant."""
     if not options.keys() - {"server-name"}:
         return base
-    pins = [text for text in options.get("pin-only", ()) if text not in _FLAG] + options.get("pin", [])
+    pins = [text for text in options.get("pin-only", ()) if text not in FLAG] + options.get("pin", [])
     for key, said in (
         ("pin", bool(base.pins)),
         ("pin-only", bool(base.pins)),
@@ -381,9 +315,18 @@ def _options(relay: Relay) -> str:
         trust.roots in ("system", "certifi")
         or trust.client_key_password is not None
         or trust.minimum_version != Trust().minimum_version
-        or any(_CONTROL.search(value) for _, value in pairs)
+        or any(CONTROL.search(value) for _, value in pairs)
     )
     if unsayable or (pairs and not relay.mode.uses_tls):
         raise RelayURLError("trust: part of it can't be said in a relay URL")
-    pairs += [("ignore-extension", name) for name in sorted(relay.ignored_extensions)]
+    pairs += [
+        (key, value)
+        for key, value in (
+            ("auth", relay.auth and relay.auth.lower()),
+            ("password-env", relay.password_env),
+            ("password-file", relay.password_file),
+            *(("ignore-extension", name) for name in sorted(relay.ignored_extensions)),
+        )
+        if value is not None
+    ]
     return "?" + "&".join(f"{key}={quote(value, safe=':/+')}" for key, value in pairs) if pairs else ""

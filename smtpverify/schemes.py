@@ -1,4 +1,4 @@
-"""What each scheme of a relay URL means, and which extensions may be ignored.
+"""What each scheme of a relay URL means, which mechanisms log in, and which extensions may be ignored.
 
 The words are OpenSMTPD's, and their meaning has changed: what `smtp+tls://` allowed in 2012 (plaintext,
 where TLS is not offered) `smtp://` allows since 2018, and `smtp+tls://` forbids. Hence two tables. Pure.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Dialect = Literal["opensmtpd-2012", "opensmtpd-6.4"]
 
-__all__ = ["DIALECTS", "Mode", "Scheme", "extension_names"]
+__all__ = ["DIALECTS", "EXTERNAL", "OAUTH", "PASSWORD", "Mode", "Scheme", "extension_names", "mechanism_name"]
 
 _KEYWORD = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of EHLO (RFC 5321 4.1.1.1), in lower case
 
@@ -83,6 +83,36 @@ DIALECTS: dict[str, dict[str, Scheme]] = {
         "lmtp": Scheme(Mode.PLAINTEXT, None, lmtp=True),
     },
 }
+
+
+# Mechanisms of AUTH, the strongest first: the server proves itself, to this very channel; it proves itself;
+# the password stays here; the password goes over.
+PASSWORD = (
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "CRAM-MD5",
+    "PLAIN",
+    "LOGIN",
+)
+OAUTH = ("OAUTHBEARER", "XOAUTH2")
+EXTERNAL = "EXTERNAL"
+
+
+def mechanism_name(text: str) -> str:
+    """The name of a mechanism of ours, in any case, as it is registered.
+
+    Raises:
+        RelayURLError: there is none of this name.
+    """
+    name = text.upper()
+    known = (*PASSWORD, *OAUTH, EXTERNAL)
+    if name not in known:
+        raise RelayURLError(
+            f"auth: '{printable(text, 40)}' is no mechanism of ours; known are {', '.join(known)}"
+        )
+    return name
 
 
 def extension_names(names: Iterable[str]) -> frozenset[str]:

@@ -103,6 +103,8 @@ FALL_BACK: list[tuple[Exception, bool, bool]] = [
     (smtplib.SMTPSenderRefused(550, b"x", "alice"), False, False),
     (smtplib.SMTPDataError(554, b"x"), False, False),
     (smtplib.SMTPRecipientsRefused({}), False, False),
+    (errors.AuthenticationError("x"), False, False),
+    (errors.ServerSignatureError("x"), False, False),
     # Our caller's mistakes.
     (errors.SMTPVerifyError("x"), False, False),
     (errors.MessageTooLargeError("x"), False, False),

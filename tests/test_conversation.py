@@ -82,7 +82,7 @@ def test_no_control_character_leaves(
             for bad in (f"a{character}b@example.net", f"{character}NOOP", f"x@example.net{character}"):
                 # By send_message an address that is not ASCII is refused for that already.
                 kinds = (ValueError, *(() if character.isascii() else (smtplib.SMTPNotSupportedError,)))
-                with pytest.raises(kinds, match=r"prohibited|no address|require internationalized"):
+                with pytest.raises(kinds, match=r"prohibited|no address|no name|require internationalized"):
                     METHODS[number](smtp, bad)
     assert [command.split()[0].upper() for command in server.connections[0].commands] == ["EHLO", "QUIT"]
 
@@ -490,17 +490,6 @@ def test_utf8_that_is_not_offered(smtp_server: ServerFactory) -> None:
         (result,) = smtp.send_messages([(SENDER, "b\u00f6b@example.org", "x")])
         assert type(result.error) is UnicodeEncodeError
     assert server.leaked() == []
-
-
-def test_credentials_of_other_letters(smtp_server: ServerFactory) -> None:
-    extensions = ("AUTH PLAIN",)
-    with smtp_server(before_tls=extensions) as server, connected(server) as smtp:
-        for user, password, what in (("\u00e4lice", "secret", "user"), ("alice", "s\u00e4cret", "password")):
-            with pytest.raises(smtpverify.CommandArgumentError, match=f"^{what}: it is not ASCII"):
-                smtp.login(user, password)
-        assert smtp.login("alice", "secret")[0] == 235
-    assert [one.password for one in server.connections[0].credentials] == ["secret"]
-    assert not any(command.startswith("AUTH") for command in server.connections[0].commands[:1])
 
 
 def test_the_warning_of_plaintext(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -445,9 +445,9 @@ def test_mail_that_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     with_each_url(monkeypatch, log_in_wrongly)
     status, told = play(capsys)
     assert status == 1
-    assert [fault.split("(")[0] for fault in faults(told)] == [
-        "tls://: the mail was not sent: ",
-        "smtps://: the mail was not sent: ",
+    assert [fault.partition(": localhost")[0] for fault in faults(told)] == [
+        "tls://: the mail was not sent",
+        "smtps://: the mail was not sent",
     ]
     assert "5.7.8 Wrong user or password" in told
     assert "What the server received" not in told

@@ -36,6 +36,8 @@ BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
     errors.MessageTooLargeError: (SMTPVerifyError, smtplib.SMTPSenderRefused),
     errors.LMTPDataError: (SMTPVerifyError, smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused),
     errors.CommandArgumentError: (SMTPVerifyError, ValueError),
+    errors.AuthenticationError: (SMTPVerifyError, smtplib.SMTPAuthenticationError),
+    errors.ServerSignatureError: (errors.AuthenticationError,),
     errors.PlaintextCredentialsError: (SMTPVerifyError,),
     errors.RelayURLError: (SMTPVerifyError, ValueError),
     errors.ReferenceIdentifierError: (SMTPVerifyError, ValueError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import smtplib
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,7 @@ def test_unseen_recipients(smtp_server: ServerFactory) -> None:
     with smtp_server(server_with(())) as server:
         smtp = Unseen(server.host, server.port, timeout=5)
         assert smtp.sendmail(SENDER, TO[:2], "hello") == {}
+        assert select.select([smtp.sock], [], [], 5)[0]  # the second reply is on its way
         with pytest.raises(smtpverify.UnsolicitedReplyError):
             smtp.noop()
         assert smtp.sock is None

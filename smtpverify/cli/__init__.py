@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "CommandError", "main"]
 
 # The name of each subcommand, which is its module's too, and what it does.
-COMMANDS = {"demo": "send real mail over verified TLS, and meet impostors, all on this machine"}
+COMMANDS = {
+    "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
+    "login": "log in to a relay, send nothing, and say by which mechanism",
+}
 
 # BSD's sysexits.h; `os` has them on Unix alone.
 EX_USAGE = 64

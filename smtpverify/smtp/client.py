@@ -1,4 +1,4 @@
-"""`SMTP`, `SMTP_SSL`, `LMTP`: smtplib's classes, whose peer is verified; and `connect`.
+"""`SMTP`, `SMTP_SSL`, `LMTP`: smtplib's classes, whose peer is verified.
 
 A host may be a relay URL, whose scheme stands for one or more tries (`attempts`). Each try is a new
 connection that knows nothing of the one before. The constructors have the signatures of the running
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PlaintextFallbackWarning, RelayURLError
 from ..relay import Relay
-from ..schemes import Mode, extension_names
+from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust
 from .attempts import Attempt, attempts, may_fall_back
+from .credentials import find_password, kept
 from .endpoints import port_number, prepare
 from .mailing import Mailing
 from .session import one_of, with_client_certificate
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ..schemes import Dialect
+    from .credentials import Keeper, Password
 
     SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer  # as typeshed has it
 
-__all__ = ["LMTP", "SMTP", "SMTP_SSL", "connect"]
+__all__ = ["DEFAULT_DIALECT", "DEFAULT_TIMEOUT", "LMTP", "SMTP", "SMTP_SSL"]
 
-_DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
-_DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
+DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
 
 
 class SMTP(Mailing):
@@ -54,6 +56,8 @@ class SMTP(Mailing):
         timeout: seconds, for each step of `Timeouts`, or a `Timeouts`; where there is none, its defaults.
         trust: what is believed of the server; `Trust()` if None.
         server_hostname: whom the server must prove to be, where that is not `host`.
+        password: of the URL's user, or an OAuth 2 token (`auth=xoauth2`); or a callable that gives a fresh
+            one for each connection.
         allow_plaintext_login: let credentials go over plaintext to another machine.
         dialect: the meaning of relay URLs' schemes (see `Relay.parse`).
         ignore_extensions: names of extensions, such as `"chunking"`, that count as not offered.
@@ -61,6 +65,7 @@ class SMTP(Mailing):
     Attributes:
         peer: the verified peer (`PeerIdentity`), or None on plaintext.
         relay: what `host` was read as (`Relay`), or None before `connect()`.
+        mechanism: by which the connection is logged in, or None.
 
     Raises:
         RelayURLError: `host` can't be used; nothing was sent.
@@ -70,6 +75,7 @@ class SMTP(Mailing):
     """
 
     _class_mode = Mode.CALLER
+    _found_password: Keeper | None = None
     _known_host: object = ""  # what we wrote into _host; anything else was written by hand
 
     def __init__(
@@ -77,17 +83,19 @@ class SMTP(Mailing):
         host: str = "",
         port: int = 0,
         local_hostname: str | None = None,
-        timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
+        timeout: float | Timeouts | None = DEFAULT_TIMEOUT,
         source_address: SourceAddress | None = None,
         *,
         trust: Trust | None = None,
         server_hostname: str | None = None,
+        password: Password | None = None,
         allow_plaintext_login: bool = False,
-        dialect: Dialect = _DEFAULT_DIALECT,
+        dialect: Dialect = DEFAULT_DIALECT,
         ignore_extensions: Iterable[str] = (),
     ) -> None:
         self._trust = Trust() if trust is None else trust
         self._server_hostname = server_hostname
+        self._given_password, password = kept(password), None
         self._allow_plaintext_login = allow_plaintext_login
         self._dialect = dialect
         self._ignored = extension_names(ignore_extensions)
@@ -97,7 +105,8 @@ class SMTP(Mailing):
         seconds: Any = timeout  # None too, which typeshed does not have
         _SMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
         if host:
-            code, message = self.connect(host, port)
+            given, host = [host], ""  # which may hold a password
+            code, message = self.connect(given.pop(), port)
             if code != 220:  # from a connect() of a subclass
                 self.close()
                 raise smtplib.SMTPConnectError(code, message)
@@ -124,6 +133,8 @@ class SMTP(Mailing):
         relay = self._relay = self._parsed(host)
         self.__dict__.pop("relay", None)
         self._adopt_host(host, relay)
+        host = relay.host
+        self._found_password = find_password(relay, self._given_password)
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
         tries = attempts(mode, relay.port or port_number(port), default_port)
@@ -164,9 +175,21 @@ class SMTP(Mailing):
         self._secured_by_scheme = relay.mode.uses_tls and attempt.mode.uses_tls
         if self._secured_by_scheme:
             self._judge_socket()
-        if relay.user is not None and relay.password is not None:
-            self.login(relay.user, relay.password)
+        self._log_in_as_told(relay)
         return greeting
+
+    def _log_in_as_told(self, relay: Relay) -> None:
+        user, password = relay.user or "", self._found_password
+        if relay.auth == EXTERNAL:
+            self.login_external(user)
+        elif password is None:
+            return
+        elif relay.auth in OAUTH:
+            self.login_oauth2(user, password.ask().text, mechanism=relay.auth)
+        elif relay.auth is None:
+            self.login(user, password.ask().text)  # a subclass's own knows no mechanism
+        else:
+            self.login(user, password.ask().text, mechanism=relay.auth)
 
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         sys.audit("smtplib.connect", self, relay.host, attempt.port)
@@ -191,7 +214,7 @@ class SMTP(Mailing):
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
         # smtplib's own, so that whoever replaces its sockets replaces ours.
         default = smtplib.socket.getdefaulttimeout()  # type: ignore[attr-defined]
-        endless = timeout is None or (timeout is _DEFAULT_TIMEOUT and default is None)
+        endless = timeout is None or (timeout is DEFAULT_TIMEOUT and default is None)
         wait = Timeouts().connect if endless else timeout
         sock: socket.socket = _SMTP._get_socket(self, host, port, wait)  # type: ignore[attr-defined]
         if endless:
@@ -266,23 +289,26 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             port: int = 0,
             local_hostname: str | None = None,
             *,
-            timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
+            timeout: float | Timeouts | None = DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             keyfile: Any = None,
             certfile: Any = None,
             trust: Trust | None = None,
             server_hostname: str | None = None,
-            dialect: Dialect = _DEFAULT_DIALECT,
+            password: Password | None = None,
+            dialect: Dialect = DEFAULT_DIALECT,
             ignore_extensions: Iterable[str] = (),
         ) -> None:
             options: Any = {
                 "trust": self._prepare(trust, keyfile, certfile, context),
                 "server_hostname": server_hostname,
+                "password": kept(password),
                 "dialect": dialect,
                 "ignore_extensions": ignore_extensions,
             }
-            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
+            given, host, password = [host], "", None  # none of which a traceback of ours shows
+            SMTP.__init__(self, given.pop(), port, local_hostname, timeout, source_address, **options)
 
     else:
 
@@ -293,22 +319,25 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             local_hostname: str | None = None,
             keyfile: Any = None,
             certfile: Any = None,
-            timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
+            timeout: float | Timeouts | None = DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             *,
             trust: Trust | None = None,
             server_hostname: str | None = None,
-            dialect: Dialect = _DEFAULT_DIALECT,
+            password: Password | None = None,
+            dialect: Dialect = DEFAULT_DIALECT,
             ignore_extensions: Iterable[str] = (),
         ) -> None:
             options: Any = {
                 "trust": self._prepare(trust, keyfile, certfile, context),
                 "server_hostname": server_hostname,
+                "password": kept(password),
                 "dialect": dialect,
                 "ignore_extensions": ignore_extensions,
             }
-            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
+            given, host, password = [host], "", None  # none of which a traceback of ours shows
+            SMTP.__init__(self, given.pop(), port, local_hostname, timeout, source_address, **options)
 
 
 class LMTP(SMTP, _LMTP):
@@ -326,23 +355,26 @@ class LMTP(SMTP, _LMTP):
         port: int = smtplib.LMTP_PORT,
         local_hostname: str | None = None,
         source_address: SourceAddress | None = None,
-        timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
+        timeout: float | Timeouts | None = DEFAULT_TIMEOUT,
         *,
         trust: Trust | None = None,
         server_hostname: str | None = None,
+        password: Password | None = None,
         allow_plaintext_login: bool = False,
-        dialect: Dialect = _DEFAULT_DIALECT,
+        dialect: Dialect = DEFAULT_DIALECT,
         ignore_extensions: Iterable[str] = (),
     ) -> None:
+        given, keeper, host, password = [host], kept(password), "", None
         SMTP.__init__(
             self,
-            host,
+            given.pop(),
             port,
             local_hostname,
             timeout,
             source_address,
             trust=trust,
             server_hostname=server_hostname,
+            password=keeper,
             allow_plaintext_login=allow_plaintext_login,
             dialect=dialect,
             ignore_extensions=ignore_extensions,
@@ -355,46 +387,3 @@ class LMTP(SMTP, _LMTP):
         if reply[0] != 220:
             raise smtplib.SMTPConnectError(*reply)
         return reply
-
-
-def connect(
-    url: str,
-    *,
-    local_hostname: str | None = None,
-    timeout: float | Timeouts | None = _DEFAULT_TIMEOUT,
-    source_address: SourceAddress | None = None,
-    trust: Trust | None = None,
-    server_hostname: str | None = None,
-    allow_plaintext_login: bool = False,
-    dialect: Dialect = _DEFAULT_DIALECT,
-    ignore_extensions: Iterable[str] = (),
-) -> SMTP:
-    """Connect to a relay URL, verify the server, and log in if the URL holds user and password.
-
-    Args:
-        url: such as `tls://alice@mail.example.org:587`; a scheme is required, so that nobody's mail
-            goes in plaintext by omission.
-        others: as for `SMTP`; `timeout` in seconds.
-
-    Returns:
-        An `SMTP`, or an `LMTP` where the scheme says so, ready to send.
-
-    Raises:
-        RelayURLError: there is no scheme.
-        others: as for `SMTP`.
-    """
-    relay = Relay.parse(url, trust=trust, dialect=dialect)
-    if not relay.scheme:
-        raise RelayURLError(f"scheme: it is missing; write tls://{relay} (STARTTLS) or smtps://{relay}")
-    smtp = (LMTP if relay.meaning.lmtp else SMTP)(
-        local_hostname=local_hostname,
-        timeout=timeout,
-        source_address=source_address,
-        trust=trust,
-        server_hostname=server_hostname,
-        allow_plaintext_login=allow_plaintext_login,
-        dialect=dialect,
-        ignore_extensions=ignore_extensions,
-    )
-    smtp.connect(url)
-    return smtp

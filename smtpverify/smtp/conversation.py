@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import (
-    CommandArgumentError,
     MalformedReplyError,
     PlaintextCredentialsError,
     PlaintextWarning,
@@ -24,6 +23,7 @@ from ..schemes import Mode
 from ..tls.causes import Cause
 from .channel import PeerClosed
 from .endpoints import is_local, is_loopback, is_unix
+from .secrecy import Hidden, hidden_command, scrubbed, shown
 from .session import Session
 from .timeouts import Timeouts
 from .wire import check_argument, forward_path
@@ -50,6 +50,8 @@ class Conversation(Session):
     _unanswered = 0  # commands of send()
     _sending = False  # the replies belong to send_messages()
     _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
+    _authenticating = False  # AUTH was sent, and what goes behind it is secret until its last reply
+    _secrets: tuple[bytes, ...] = ()  # what the server is not to repeat
 
     def send(self, s: Any) -> None:
         """As `smtplib.SMTP.send`.
@@ -66,8 +68,12 @@ class Conversation(Session):
         self._want_connection()
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
-        if bytes(s[:20]).lstrip()[:4].upper() == b"AUTH":
+        if self._authenticating:
+            s = Hidden(s)
+        elif bytes(s[:20]).lstrip()[:4].upper() == b"AUTH":
             self._refuse_plaintext_credentials()
+            s = hidden_command(s)
+            self._authenticating = True
         self._unanswered += 1
         self.transmit(s, alone=self._unanswered == 1)
 
@@ -103,14 +109,14 @@ class Conversation(Session):
         """Write, and say so to whoever listens.
 
         Args:
-            octets: what to send.
+            octets: what to send; nobody is told what of it is `Hidden`.
             alone: no reply is outstanding, so that none may be there.
         """
         if alone:
             self.expect_silence()
         if self.debuglevel > 0:
-            self._print_debug("send:", repr(octets))
-        sys.audit("smtplib.send", self, octets)
+            self._print_debug("send:", repr(shown(octets)))
+        sys.audit("smtplib.send", self, shown(octets))
         channel = self._channel()
         try:
             channel.write(octets, self._limit("data_block"), alone=alone)
@@ -124,8 +130,12 @@ class Conversation(Session):
             reply = channel.received_reply() or channel.read(self._limit(step))
         except OSError as error:
             self._fail("Connection unexpectedly closed", error)
+        if reply.code != 334:  # a challenge must stay whole
+            self._authenticating = False
+            if self._secrets:
+                reply = reply._replace(text=scrubbed(reply.text, self._secrets))
         if self.debuglevel > 0:
-            self._print_debug(f"reply: retcode ({reply.code}); Msg: {reply.text!a}")
+            self._print_debug(f"reply: retcode ({reply.code}); Msg: {scrubbed(reply.text, self._secrets)!a}")
         return reply
 
     def _in_time(
@@ -168,7 +178,9 @@ class Conversation(Session):
             self._fail("Connection unexpectedly closed", PeerClosed())
 
     def _fail_for(self, unread: bytes) -> NoReturn:
-        said = f"the server spoke unasked: '{printable(unread.rstrip(), 100)}'"
+        said = "the server spoke unasked"
+        if not self._secrets:
+            said += f": '{printable(unread.rstrip(), 100)}'"
         unsolicited = self._error(UnsolicitedReplyError, None, said)
         self._close_for(unsolicited)
         raise unsolicited
@@ -195,12 +207,17 @@ class Conversation(Session):
         if isinstance(error, SMTPVerifyError):
             if isinstance(error, ProtocolError):
                 error.host = self._shown_host()
+            if self._secrets and isinstance(error, MalformedReplyError):
+                # It may repeat them, in part and in any form.
+                said = "the server broke RFC 5321 4.2; how is not shown, since it was during a login"
+                error = MalformedReplyError(said, host=error.host)
             self._close_with_port(error)
             raise error
         text = f"{what}: {error}" if str(error) else what
         last = self._open_channel and self._open_channel.last_reply()
         if last:
-            text += f"; the server's last words: {last.code} {printable(last.text)}"
+            words = printable(scrubbed(last.text, self._secrets))
+            text += f"; the server's last words: {last.code} {words}"
         disconnected = smtplib.SMTPServerDisconnected(text)
         self._close_for(disconnected)
         raise disconnected from error
@@ -239,6 +256,7 @@ class Conversation(Session):
         """As `smtplib.SMTP.close`; what was learned from the server is forgotten."""
         super().close()
         self._unanswered = 0
+        self._authenticating = False
 
     def _forget_connection(self) -> None:
         # What `send_messages` has sent on this connection would be judged by the replies of the next, and
@@ -307,19 +325,6 @@ class Conversation(Session):
                 f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
                 "smtps:// before the host, or smtp+notls:// if that is meant.",
             )
-
-    def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
-        """As `smtplib.SMTP.login`.
-
-        Raises:
-            CommandArgumentError: user or password is not ASCII; nothing was sent.
-            PlaintextCredentialsError: over plaintext, to another machine; nothing was sent.
-            others: as for smtplib.
-        """
-        for name, value in (("user", user), ("password", password)):
-            if isinstance(value, str) and not value.isascii():
-                raise CommandArgumentError(f"{name}: it is not ASCII, which the mechanisms here need")
-        return super().login(user, password, initial_response_ok=initial_response_ok)
 
     def _is_local(self) -> bool:
         """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""

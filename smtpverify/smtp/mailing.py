@@ -14,7 +14,7 @@ from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MessageTooLargeError
-from .conversation import Conversation
+from .authentication import Authentication
 from .delivery import Delivery
 from .messages import addresses, flattened
 from .replies import Reply
@@ -36,8 +36,8 @@ _STEPS = ("mail", "rcpt", "data", "rset", "docmd", "putcmd", "getreply", "send")
 _GONE = Reply(221, b"The connection ended without a reply to QUIT")
 
 
-class Mailing(Conversation):
-    """A conversation that delivers mail."""
+class Mailing(Authentication):
+    """A conversation that logs in and delivers mail."""
 
     _lmtp = False
     _late_refusals: dict[str, tuple[int, bytes]]  # by data(), of LMTP

@@ -1,8 +1,8 @@
 """DER certificate -> `Certificate`: what identity, diagnosis and pins need, and no more (RFC 5280 4.1).
 
-A strict reader: definite minimal lengths, no trailing bytes, nothing read twice, one pass, so that the
-time is linear in the size. Any input gives a `Certificate` or a `CertificateFormatError`. It judges
-nothing: signatures, chains and dates are OpenSSL's business, names that of `names`. Pure.
+Nothing is read twice, so that the time is linear in the size. Any input gives a `Certificate` or a
+`CertificateFormatError`. It judges nothing: signatures, chains and dates are OpenSSL's business, names
+that of `names`. Pure.
 """
 
 from __future__ import annotations
@@ -10,19 +10,26 @@ from __future__ import annotations
 import datetime
 import hashlib
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ..errors import CertificateFormatError, printable
+from .der import (
+    BIT_STRING,
+    BOOLEAN,
+    GENERALIZED_TIME,
+    INTEGER,
+    OCTET_STRING,
+    OID,
+    SEQUENCE,
+    SET,
+    UTC_TIME,
+    Item,
+    Reader,
+)
 from .names import IdentifierKind, PresentedIdentifier
 
 __all__ = ["Certificate", "DistinguishedName"]
 
 _MAX_SIZE = 1 << 18  # octets; OpenSSL stops at 100 KiB for a whole chain by default
-
-# Tags (X.690 8.1.2): identifier octet, constructed bit included.
-_BOOLEAN, _INTEGER, _BIT_STRING, _OCTET_STRING, _OID = 0x01, 0x02, 0x03, 0x04, 0x06
-_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
-_SEQUENCE, _SET = 0x30, 0x31
 
 _SUBJECT_ALT_NAME = b"\x55\x1d\x11"  # 2.5.29.17
 _AUTHORITY_INFO_ACCESS = b"\x2b\x06\x01\x05\x05\x07\x01\x01"  # 1.3.6.1.5.5.7.1.1
@@ -92,6 +99,7 @@ class Certificate:
         spki: the SubjectPublicKeyInfo in DER.
         san: the entries of subjectAltName in order; empty without the extension.
         ca_issuers: whether the certificate says where its issuer's can be had (RFC 5280 4.2.2.1).
+        signature_algorithm: with what it was signed, an AlgorithmIdentifier in DER.
     """
 
     der: bytes = field(repr=False)
@@ -103,6 +111,7 @@ class Certificate:
     spki: bytes = field(repr=False)
     san: tuple[PresentedIdentifier, ...]
     ca_issuers: bool
+    signature_algorithm: bytes = field(repr=False)
 
     @classmethod
     def from_der(cls, der: bytes) -> Certificate:
@@ -116,25 +125,25 @@ class Certificate:
         """
         if len(der) > _MAX_SIZE:
             raise CertificateFormatError(f"certificate: {len(der)} octets are more than {_MAX_SIZE}")
-        outer = _Reader(der, "certificate")
-        certificate = outer.enter(_SEQUENCE, "certificate")
+        outer = Reader(der, "certificate")
+        certificate = outer.enter(SEQUENCE, "certificate")
         outer.finish()
-        tbs = certificate.enter(_SEQUENCE, "tbsCertificate")
-        certificate.read(_SEQUENCE, "signatureAlgorithm")
-        certificate.read(_BIT_STRING, "signatureValue")
+        tbs = certificate.enter(SEQUENCE, "tbsCertificate")
+        signature_algorithm = certificate.read(SEQUENCE, "signatureAlgorithm").encoding
+        certificate.read(BIT_STRING, "signatureValue")
         certificate.finish()
 
         tbs.optional(0xA0)  # version
-        serial = tbs.read(_INTEGER, "serialNumber").content
+        serial = tbs.read(INTEGER, "serialNumber").content
         if not serial:
             raise CertificateFormatError("serialNumber: an INTEGER has at least one octet")
-        tbs.read(_SEQUENCE, "signature")
-        issuer = _name(tbs.read(_SEQUENCE, "issuer"), "issuer")
-        validity = tbs.enter(_SEQUENCE, "validity")
+        tbs.read(SEQUENCE, "signature")
+        issuer = _name(tbs.read(SEQUENCE, "issuer"), "issuer")
+        validity = tbs.enter(SEQUENCE, "validity")
         not_before, not_after = _time(validity, "notBefore"), _time(validity, "notAfter")
         validity.finish()
-        subject = _name(tbs.read(_SEQUENCE, "subject"), "subject")
-        spki = tbs.read(_SEQUENCE, "subjectPublicKeyInfo").encoding
+        subject = _name(tbs.read(SEQUENCE, "subject"), "subject")
+        spki = tbs.read(SEQUENCE, "subjectPublicKeyInfo").encoding
         tbs.optional(0x81)  # issuerUniqueID
         tbs.optional(0x82)  # subjectUniqueID
         extensions = _extensions(tbs)
@@ -152,6 +161,7 @@ class Certificate:
             spki=spki,
             san=_general_names(san) if san is not None else (),
             ca_issuers=aia is not None and _has_ca_issuers(aia),
+            signature_algorithm=signature_algorithm,
         )
 
     @property
@@ -165,77 +175,16 @@ class Certificate:
         return hashlib.sha256(self.der).hexdigest()
 
 
-class _Item(NamedTuple):
-    tag: int
-    content: bytes
-    encoding: bytes  # tag and length included
-
-
-class _Reader:
-    """Reads the items of one constructed value, one after the other (X.690 8 and 10)."""
-
-    __slots__ = ("data", "end", "position", "where")
-
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.where = data, where
-        self.position, self.end = 0, len(data)
-
-    def more(self) -> bool:
-        return self.position < self.end
-
-    def next(self) -> _Item:
-        data, start, end = self.data, self.position, self.end
-        if end - start < 2:
-            raise self.error("cut off")
-        tag, length = data[start], data[start + 1]
-        position = start + 2
-        if tag & 0x1F == 0x1F:
-            raise self.error("a tag number over 30 has no place here")
-        if length & 0x80:
-            octets = length & 0x7F
-            if not 0 < octets <= 4 or end - position < octets:
-                raise self.error("a length that DER does not allow, or cut off")
-            length = int.from_bytes(data[position : position + octets], "big")
-            if length < 0x80 or length >> 8 * (octets - 1) == 0:
-                raise self.error("a length not in its shortest form")
-            position += octets
-        if end - position < length:
-            raise self.error("cut off")
-        self.position = position + length
-        return _Item(tag, data[position : self.position], data[start : self.position])
-
-    def read(self, tag: int, what: str) -> _Item:
-        item = self.next()
-        if item.tag != tag:
-            raise CertificateFormatError(f"{what}: tag 0x{tag:02x} expected, 0x{item.tag:02x} found")
-        return item
-
-    def enter(self, tag: int, what: str) -> _Reader:
-        return _Reader(self.read(tag, what).content, what)
-
-    def optional(self, tag: int) -> _Item | None:
-        if self.more() and self.data[self.position] == tag:
-            return self.next()
-        return None
-
-    def finish(self) -> None:
-        if self.more():
-            raise self.error(f"{self.end - self.position} octets too many")
-
-    def error(self, problem: str) -> CertificateFormatError:
-        return CertificateFormatError(f"{self.where}: {problem} at octet {self.position}")
-
-
-def _name(item: _Item, what: str) -> DistinguishedName:
+def _name(item: Item, what: str) -> DistinguishedName:
     attributes = []
-    names = _Reader(item.content, what)
+    names = Reader(item.content, what)
     while names.more():
-        group = names.enter(_SET, what)
+        group = names.enter(SET, what)
         if not group.more():
             raise group.error("an empty RelativeDistinguishedName")
         while group.more():
-            attribute = group.enter(_SEQUENCE, what)
-            kind = attribute.read(_OID, what).content
+            attribute = group.enter(SEQUENCE, what)
+            kind = attribute.read(OID, what).content
             value = attribute.next()
             attribute.finish()
             attributes.append((_ATTRIBUTES.get(kind) or _dotted(kind), _directory_string(value)))
@@ -247,7 +196,7 @@ def _escaped(value: str) -> str:
     return printable(value, 64).replace(",", "\\,").replace("+", "\\+")
 
 
-def _directory_string(item: _Item) -> str:
+def _directory_string(item: Item) -> str:
     # Names are shown, never matched, so that a wrong character is no reason to refuse: it is
     # replaced by an escape.
     charset = _CHARSETS.get(item.tag, "ascii")
@@ -270,15 +219,15 @@ def _dotted(oid: bytes) -> str:
     return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 
 
-def _time(reader: _Reader, what: str) -> datetime.datetime:
+def _time(reader: Reader, what: str) -> datetime.datetime:
     """A Time in the one form that RFC 5280 4.1.2.5 allows: seconds given, Zulu."""
     item = reader.next()
     text = item.content
-    digits = {_UTC_TIME: 12, _GENERALIZED_TIME: 14}.get(item.tag)
+    digits = {UTC_TIME: 12, GENERALIZED_TIME: 14}.get(item.tag)
     if digits is None or len(text) != digits + 1 or text[-1:] != b"Z" or not text[:-1].isdigit():
         raise CertificateFormatError(f"{what}: neither YYMMDDHHMMSSZ nor YYYYMMDDHHMMSSZ")
     year, rest = int(text[: digits - 10]), text[digits - 10 :]
-    if item.tag == _UTC_TIME:
+    if item.tag == UTC_TIME:
         year += 1900 if year >= 50 else 2000
     try:
         month, day, hour, minute, second = (int(rest[i : i + 2]) for i in range(0, 10, 2))
@@ -287,20 +236,20 @@ def _time(reader: _Reader, what: str) -> datetime.datetime:
         raise CertificateFormatError(f"{what}: {error}") from None
 
 
-def _extensions(tbs: _Reader) -> dict[bytes, bytes]:
+def _extensions(tbs: Reader) -> dict[bytes, bytes]:
     """The extensions by OID (RFC 5280 4.1.2.9): the content of extnValue."""
     explicit = tbs.optional(0xA3)
     if explicit is None:
         return {}
     found: dict[bytes, bytes] = {}
-    outer = _Reader(explicit.content, "extensions")
-    extensions = outer.enter(_SEQUENCE, "extensions")
+    outer = Reader(explicit.content, "extensions")
+    extensions = outer.enter(SEQUENCE, "extensions")
     outer.finish()
     while extensions.more():
-        extension = extensions.enter(_SEQUENCE, "extension")
-        oid = extension.read(_OID, "extnID").content
-        extension.optional(_BOOLEAN)
-        value = extension.read(_OCTET_STRING, "extnValue").content
+        extension = extensions.enter(SEQUENCE, "extension")
+        oid = extension.read(OID, "extnID").content
+        extension.optional(BOOLEAN)
+        value = extension.read(OCTET_STRING, "extnValue").content
         extension.finish()
         if oid in found:  # RFC 5280 4.2: at most one of a kind
             raise CertificateFormatError(f"extensions: {_dotted(oid)} occurs twice")
@@ -309,8 +258,8 @@ def _extensions(tbs: _Reader) -> dict[bytes, bytes]:
 
 
 def _general_names(value: bytes) -> tuple[PresentedIdentifier, ...]:
-    outer = _Reader(value, "subjectAltName")
-    names = outer.enter(_SEQUENCE, "subjectAltName")
+    outer = Reader(value, "subjectAltName")
+    names = outer.enter(SEQUENCE, "subjectAltName")
     outer.finish()
     found = []
     while names.more():
@@ -329,13 +278,13 @@ def _general_names(value: bytes) -> tuple[PresentedIdentifier, ...]:
     return tuple(found)
 
 
-def _other_name(item: _Item) -> PresentedIdentifier:
-    reader = _Reader(item.content, "otherName")
-    kind = reader.read(_OID, "otherName").content
+def _other_name(item: Item) -> PresentedIdentifier:
+    reader = Reader(item.content, "otherName")
+    kind = reader.read(OID, "otherName").content
     value = reader.read(0xA0, "otherName").content
     reader.finish()
     if kind == _ON_DNS_SRV:  # RFC 4985 2: an IA5String
-        inner = _Reader(value, "SRVName")
+        inner = Reader(value, "SRVName")
         srv_name = inner.read(0x16, "SRVName").content
         inner.finish()
         return PresentedIdentifier(IdentifierKind.SRV, srv_name, "SRVName")
@@ -343,13 +292,13 @@ def _other_name(item: _Item) -> PresentedIdentifier:
 
 
 def _has_ca_issuers(value: bytes) -> bool:
-    outer = _Reader(value, "authorityInfoAccess")
-    descriptions = outer.enter(_SEQUENCE, "authorityInfoAccess")
+    outer = Reader(value, "authorityInfoAccess")
+    descriptions = outer.enter(SEQUENCE, "authorityInfoAccess")
     outer.finish()
     found = False
     while descriptions.more():
-        description = descriptions.enter(_SEQUENCE, "accessDescription")
-        found |= description.read(_OID, "accessMethod").content == _CA_ISSUERS
+        description = descriptions.enter(SEQUENCE, "accessDescription")
+        found |= description.read(OID, "accessMethod").content == _CA_ISSUERS
         description.next()
         description.finish()
     return found

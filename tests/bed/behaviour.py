@@ -67,6 +67,11 @@ Reply = str | bytes | Pieces
 # Called with the command line; None stands for the usual reply.
 Answer = Reply | Callable[[str], Reply | None]
 
+# Sends a challenge, which is encoded, or a whole line, and returns the answer, decoded.
+Ask = Callable[[bytes | str], bytes]
+# Called with the mechanism, the initial response or None, and how to go on; returns the last reply.
+Authenticator = Callable[[str, bytes | None, Ask], Reply]
+
 Certificate = Issued | ssl.SSLContext
 # Called with the server name that the client sent, or None; None aborts with unrecognized_name.
 Certificates = Callable[[str | None], Certificate | None]
@@ -93,6 +98,7 @@ class Behaviour:
     starttls_refusal: str = "454 4.7.0 TLS not available due to temporary reason"
     injection: bytes = b"250-injected.example.net\r\n250 AUTH PLAIN LOGIN\r\n"
     auth_reply: str = "235 2.7.0 Authentication successful"  # when all was said; 535 to refuse
+    authenticator: Authenticator | None = None  # in the place of the bed's own
     # By verb ("EHLO", "RCPT"); "." is the end of the data, by DATA or BDAT LAST, for LMTP once a
     # recipient, with "RCPT TO:<…>" for the command line.
     replies: Mapping[str, Answer] = field(default_factory=dict)

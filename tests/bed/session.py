@@ -302,6 +302,12 @@ class Session:
         if not any(mechanism in mechanisms for mechanisms in offered):
             self._answer("AUTH", line, "504 5.5.4 Unrecognized authentication type")
             return
+        if self._is.authenticator is not None:
+            first = (
+                None if not initial else b"" if initial == "=" else base64.b64decode(initial, validate=True)
+            )
+            self._answer("AUTH", line, self._is.authenticator(mechanism, first, self._ask))
+            return
         try:
             self._record.credentials.append(self._credential(mechanism, initial))
         except (binascii.Error, ValueError):
@@ -320,10 +326,16 @@ class Session:
             return Credential(mechanism, username.decode("utf-8"), password.decode("utf-8"))
         return Credential(mechanism, "", "", response)
 
+    def _ask(self, challenge: bytes | str) -> bytes:
+        if isinstance(challenge, str):
+            self._send(challenge)
+        else:
+            self._send("334 " + base64.b64encode(challenge).decode("ascii"))
+        return base64.b64decode(self._link.read_until(b"\r\n")[:-2], validate=True)
+
     def _response(self, challenge: bytes, initial: str) -> bytes:
         if initial == "=":  # RFC 4954 4: an initial response of no octets
             return b""
         if initial:
             return base64.b64decode(initial, validate=True)
-        self._send("334 " + base64.b64encode(challenge).decode("ascii"))
-        return base64.b64decode(self._link.read_until(b"\r\n")[:-2], validate=True)
+        return self._ask(challenge)

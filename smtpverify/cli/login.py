@@ -1,0 +1,97 @@
+"""`smtpverify login`: log in to a relay, send nothing, and say by which mechanism."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+from . import EX_UNAVAILABLE, EX_USAGE, CommandError
+from ._screen import Screen, Style
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..relay import Relay
+
+__all__ = ["configure", "run"]
+
+_DESCRIPTION = """\
+Connects to a relay, verifies the server, logs in, and says who the server is
+and which mechanism it took. No mail is sent. Where the URL and what it names,
+netrc and the keyring have no password, it is asked for.
+"""
+
+_EPILOG = """\
+example:
+  smtpverify login tls://alice@mail.example.org:587
+
+exit status: 0, 1 if the server failed verification or refused the login, 64
+for a URL that can't be used, 69 if there was no connection to be had.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its arguments."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument("relay", metavar="URL", help="a relay URL with a user")
+    parser.add_argument(
+        "--timeout", type=float, default=30, metavar="SECONDS", help="for each step (default: 30)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Log in.
+
+    Returns:
+        The exit status: 0, or 1 where the server is not whom it should be, or refuses.
+
+    Raises:
+        CommandError: the URL can't be used, or there is no connection to be had.
+    """
+    import smtplib
+
+    from ..errors import PeerVerificationError, PlaintextCredentialsError, RelayURLError
+    from ..relay import Relay
+    from ..schemes import EXTERNAL
+    from ..smtp.credentials import Keeper, find_password
+    from ..smtp.opening import connect
+
+    screen = Screen()
+    try:
+        relay = Relay.parse(arguments.relay)
+        if relay.user is None and relay.auth != EXTERNAL:
+            raise RelayURLError("user: it is missing, as in tls://alice@mail.example.org:587")
+        known = find_password(relay, None)
+        if known is None and relay.auth != EXTERNAL:
+            known = Keeper(lambda: _asked(relay))
+        given = known if relay.password is None and relay.auth != EXTERNAL else None
+        with connect(arguments.relay, password=given, timeout=arguments.timeout) as smtp:
+            screen.line(f"✓ {smtp.peer or f'{relay}, in plaintext'}", Style.GOOD)
+            who = f" as {relay.user}" if relay.user else ""
+            screen.line(f"✓ logged in{who} by {smtp.mechanism}", Style.GOOD)
+    except RelayURLError as error:
+        raise CommandError(str(error), EX_USAGE) from error
+    except (PeerVerificationError, PlaintextCredentialsError, smtplib.SMTPAuthenticationError) as error:
+        screen.paragraph(f"✗ {error}", Style.BAD)
+        if isinstance(error, PeerVerificationError) and error.diagnosis is not None:
+            screen.paragraph(f"  {error.diagnosis.remedy}")
+        return 1
+    except (smtplib.SMTPException, OSError) as error:
+        raise CommandError(str(error), EX_UNAVAILABLE) from error
+    return 0
+
+
+def _asked(relay: Relay) -> str:
+    """The password, from whoever sits there; from a pipe its first line."""
+    try:
+        if sys.stdin.isatty():
+            password = getpass.getpass(f"Password of {relay.user} at {relay.host}: ")
+        else:
+            password = sys.stdin.readline().rstrip("\r\n")
+    except EOFError:
+        password = ""
+    if not password:
+        raise CommandError("no password was given", EX_USAGE)
+    return password

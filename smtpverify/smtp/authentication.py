@@ -1,0 +1,354 @@
+"""Logging in (RFC 4954): which mechanism, with what, and what an exchange may show.
+
+A credential goes to a verified peer, or stays on this machine. It goes once: a server that has refused it
+does not get it again in a weaker mechanism.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import smtplib
+from base64 import b64decode, b64encode
+from smtplib import SMTP as _SMTP
+from typing import TYPE_CHECKING
+
+from ..errors import AuthenticationError, CommandArgumentError, ServerSignatureError, printable
+from ..schemes import EXTERNAL, OAUTH, PASSWORD
+from .conversation import Conversation
+from .sasl import CramMD5, External, Login, Mechanism, OAuthBearer, Plain, Scram, XOAuth2
+from .secrecy import Hidden, Secret, scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    AuthObject: TypeAlias = Callable[..., "str | bytes | None"]
+    Token: TypeAlias = str | bytes | Callable[[], str | bytes]
+
+__all__ = ["Authentication"]
+
+_NAME = re.compile(r"[A-Z0-9_-]{1,20}", re.ASCII)  # RFC 4422 3.1
+_LONGEST_COMMAND = (
+    512  # octets, CRLF included (RFC 5321 4.5.3.1.4): an initial response must fit (RFC 4954 4)
+)
+_LONGEST_RESPONSE = 12288  # octets of Base64 (RFC 4954 4)
+_MOST_CHALLENGES = 5  # as in smtplib
+
+
+class Authentication(Conversation):
+    """A conversation that logs in."""
+
+    user: str
+    password: str
+    _auth_challenge_count: int  # smtplib's own auth_login() reads it
+    _logged_in: tuple[str, str] | None = None  # as whom, and by which mechanism
+
+    def login(
+        self, user: str, password: str, *, initial_response_ok: bool = True, mechanism: str | None = None
+    ) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.login`, by the strongest mechanism offered: SCRAM, CRAM-MD5, PLAIN, LOGIN.
+
+        A second login of the same user on a connection is not sent; its result is 503.
+
+        Args:
+            user, password: of any letters; they go as UTF-8, with SCRAM through SASLprep.
+            initial_response_ok: as in smtplib.
+            mechanism: the one to use, such as `"PLAIN"`, if offered; the strongest if None.
+
+        Returns:
+            The server's reply, 235.
+
+        Raises:
+            AuthenticationError: the login failed; says what was tried and what is offered.
+            ServerSignatureError: the server does not know the password; the connection is closed.
+            PlaintextCredentialsError: over plaintext, to another machine; nothing was sent.
+            CommandArgumentError: user or password can't be sent in this mechanism; nothing was.
+            smtplib.SMTPNotSupportedError: there is no AUTH, or no mechanism for a password; nothing was sent.
+            others: as for smtplib.
+        """
+        secret, password = Secret(password), ""  # no frame of ours shows it from here on
+        known = self._known_login(user)
+        if known is not None:
+            return known
+        offered = self._offered()
+        names = self._chosen(mechanism, PASSWORD, offered)
+        for name in names[:-1]:
+            try:
+                return self._log_in(name, user, secret, offered, initial_response_ok)
+            except AuthenticationError as error:
+                # 504: it offers what it does not have. Anything else is an answer.
+                if error.smtp_code != 504:
+                    raise
+        return self._log_in(names[-1], user, secret, offered, initial_response_ok)
+
+    def login_oauth2(self, user: str, token: Token, *, mechanism: str | None = None) -> tuple[int, bytes]:
+        """Log in with an OAuth 2 access token: OAUTHBEARER (RFC 7628), or XOAUTH2.
+
+        Args:
+            user: whose mailbox.
+            token: the access token, or a callable that gives a fresh one. It is asked once, when the server
+                is verified and offers a mechanism.
+            mechanism: as for `login`.
+
+        Returns:
+            The server's reply, 235.
+
+        Raises:
+            AuthenticationError: the token was refused; `complaint` and the message say what the server said.
+            CommandArgumentError: there is something else than an access token in it; nothing was sent.
+            others: as for `login`.
+        """
+        given, token = [token], ""
+        known = self._known_login(user)
+        if known is not None:
+            return known
+        offered = self._offered()
+        name = self._chosen(mechanism, OAUTH, offered)[0]
+        secret = _secret_token(given.pop())
+        if name == "XOAUTH2":
+            return self._exchange(XOAuth2(user, secret), offered)
+        port = self._attempt.port if self._attempt else None
+        return self._exchange(OAuthBearer(user, secret, host=self._shown_host(), port=port), offered)
+
+    def login_external(self, authorize_as: str = "") -> tuple[int, bytes]:
+        """Log in as whom the client's certificate names: EXTERNAL (RFC 4422 A).
+
+        Args:
+            authorize_as: the identity to act as; "" for the certificate's own.
+
+        Returns:
+            The server's reply, 235.
+
+        Raises:
+            others: as for `login`.
+        """
+        known = self._known_login(authorize_as)
+        if known is not None:
+            return known
+        offered = self._offered()
+        self._chosen(None, (EXTERNAL,), offered)
+        return self._exchange(External(authorize_as), offered)
+
+    @property
+    def mechanism(self) -> str | None:
+        """By which the connection is logged in, or None."""
+        return self._logged_in[1] if self._logged_in else None
+
+    def auth(
+        self, mechanism: str, authobject: AuthObject, *, initial_response_ok: bool = True
+    ) -> tuple[int, bytes]:
+        """As `smtplib.SMTP.auth`; nothing but 235 is success.
+
+        Args:
+            mechanism: its name.
+            authobject: a `Mechanism`, or what smtplib takes; text goes as UTF-8.
+            initial_response_ok: as in smtplib; one that is too long for a command waits for a challenge.
+
+        Raises:
+            AuthenticationError: the server refused; or its challenges make no sense, and the connection is
+                closed.
+            others: as for `login`; what the authobject raises, and the connection is closed if it is in the
+                midst of an exchange.
+        """
+        mechanism = mechanism.upper()
+        if not _NAME.fullmatch(mechanism):
+            raise CommandArgumentError(
+                f"mechanism: '{printable(mechanism, 40)}' is no name of one (RFC 4422 3.1)"
+            )
+        self._want_connection()
+        self._refuse_plaintext_credentials()
+        self._secrets = authobject.secrets if isinstance(authobject, Mechanism) else ()
+        try:
+            first = self._answer_of(authobject, None) if initial_response_ok else None
+            reply = self._converse(mechanism, authobject, first)
+            if reply[0] != 235:
+                raise self._refused(mechanism, authobject, reply)
+            if isinstance(authobject, Mechanism):
+                authobject.finish()
+        except BaseException as error:
+            if isinstance(error, AuthenticationError) and error.smtp_code == -1:  # by a mechanism
+                error.host, error.port = self._shown_host(), self._attempt.port if self._attempt else None
+                error.mechanism, error.offered = mechanism, self._mechanisms()
+            # In the midst of an exchange the server would take the next command for an answer.
+            if self._authenticating or isinstance(error, ServerSignatureError):
+                self._close_for(error)
+            raise
+        finally:
+            self._secrets = ()
+        return reply
+
+    # --- the exchange ----------------------------------------------------------------------------
+
+    def _converse(self, mechanism: str, authobject: AuthObject, first: bytes | None) -> tuple[int, bytes]:
+        """Send AUTH, and answer challenges for as long as there are some."""
+        line = Hidden(
+            b"AUTH %s %s\r\n" % (mechanism.encode(), b64encode(first or b"") or b"="),
+            b"AUTH %s " % mechanism.encode(),
+        )
+        self._auth_challenge_count = 0
+        if first is None or len(line) > _LONGEST_COMMAND:
+            self.send(b"AUTH %s\r\n" % mechanism.encode())
+        else:
+            self.send(line)
+            self._auth_challenge_count, first = 1, None
+        reply = self.getreply()
+        while reply[0] == 334:
+            self._auth_challenge_count += 1
+            if self._auth_challenge_count > _MOST_CHALLENGES:
+                endless = AuthenticationError(
+                    f"Server AUTH mechanism infinite loop. Last response: {reply!r}"
+                )
+                endless.smtp_code, endless.smtp_error = reply
+                raise endless
+            try:
+                challenge = b64decode(reply[1], validate=True)
+            except ValueError:
+                raise AuthenticationError(
+                    f"the server's challenge is not Base64 (RFC 4954 4): '{printable(reply[1], 60)}'"
+                ) from None
+            answer = first if first is not None else self._answer_of(authobject, challenge)
+            first = None
+            self.send(Hidden(b64encode(answer or b"") + b"\r\n"))
+            reply = self.getreply()
+        return reply
+
+    def _answer_of(self, authobject: AuthObject, challenge: bytes | None) -> bytes | None:
+        if isinstance(authobject, Mechanism):
+            answer: str | bytes | None = authobject.respond(challenge)
+        else:
+            answer = authobject() if challenge is None else authobject(challenge)
+        if answer is None:
+            return None
+        hidden = Hidden(answer.encode("utf-8") if isinstance(answer, str) else answer)
+        if len(hidden) > _LONGEST_RESPONSE // 4 * 3:
+            raise CommandArgumentError(f"the answer to AUTH has {len(hidden)} octets, too many (RFC 4954 4)")
+        identity = getattr(authobject, "identity", getattr(self, "user", ""))
+        if hidden != identity.encode("utf-8"):
+            self._secrets += (hidden,)
+        return hidden
+
+    def _refused(
+        self, mechanism: str, authobject: AuthObject, reply: tuple[int, bytes]
+    ) -> AuthenticationError:
+        offered = self._mechanisms()
+        complaint = scrubbed(getattr(authobject, "complaint", b""), self._secrets)
+        said = f"the server refused {mechanism}: {reply[0]} {printable(reply[1])}"
+        if complaint:
+            said += f"; it says: {printable(complaint, 400)}"
+        said += f"; it offers {', '.join(offered) or 'no mechanism'}"
+        error: AuthenticationError = self._error(AuthenticationError, None, said)
+        error.smtp_code, error.smtp_error = reply
+        error.mechanism, error.offered, error.complaint = mechanism, offered, complaint
+        return error
+
+    # --- the choice ------------------------------------------------------------------------------
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        """What the server offers, in its order."""
+        return tuple(dict.fromkeys(self.esmtp_features.get("auth", "").upper().split()))
+
+    def _offered(self) -> tuple[str, ...]:
+        self._refuse_plaintext_credentials()
+        self.ehlo_or_helo_if_needed()
+        if not self.has_extn("auth"):
+            raise smtplib.SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
+        return self._mechanisms()
+
+    def _chosen(self, named: str | None, ours: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
+        """The mechanisms to use, one of which was named perhaps.
+
+        Raises:
+            CommandArgumentError: the one that was named is none of ours.
+            smtplib.SMTPNotSupportedError: there is none.
+        """
+        if named is not None and named.upper() not in ours:
+            raise CommandArgumentError(f"mechanism: '{printable(named, 40)}' is none of {', '.join(ours)}")
+        wanted = ours if named is None else (named.upper(),)
+        binding = self._binding()
+        usable = [
+            name
+            for name in wanted
+            if name in offered
+            and (name != CramMD5.name or _has_md5())
+            and (binding is not None or not name.endswith("-PLUS"))
+        ]
+        if usable:
+            return usable
+        hint = "; login_oauth2() takes a token" if ours is PASSWORD and set(OAUTH) & set(offered) else ""
+        raise smtplib.SMTPNotSupportedError(
+            f"No suitable authentication method found. The server offers {', '.join(offered)}; "
+            f"wanted was {' or '.join(wanted)}{hint}"
+        )
+
+    def _binding(self) -> bytes | None:
+        """What SCRAM can bind to, where the connection is in TLS."""
+        if self._peer is None:
+            return None
+        from ..tls.binding import server_end_point
+
+        return server_end_point(self._peer.certificate)
+
+    # --- one login -------------------------------------------------------------------------------
+
+    def _log_in(
+        self, name: str, user: str, secret: Secret, offered: tuple[str, ...], initial_response_ok: bool
+    ) -> tuple[int, bytes]:
+        method = "auth_" + name.lower().replace("-", "_")
+        if getattr(type(self), method, None) is not getattr(_SMTP, method, None):
+            return self._log_in_by_override(name, method, user, secret, initial_response_ok)
+        mechanism: Mechanism
+        if name in (Plain.name, Login.name, CramMD5.name):
+            mechanism = {Plain.name: Plain, Login.name: Login, CramMD5.name: CramMD5}[name](user, secret)
+        else:
+            plus_offered = f"{name.removesuffix('-PLUS')}-PLUS" in offered
+            mechanism = Scram(name, user, secret, binding=self._binding(), plus_offered=plus_offered)
+        return self._exchange(mechanism, offered, initial_response_ok=initial_response_ok)
+
+    def _log_in_by_override(
+        self, name: str, method: str, user: str, secret: Secret, initial_response_ok: bool
+    ) -> tuple[int, bytes]:
+        """Let a subclass's own `auth_plain()` or the like answer, from the attributes that smtplib sets."""
+        self.user, self.password = user, secret.text
+        try:
+            reply = self.auth(name, getattr(self, method), initial_response_ok=initial_response_ok)
+        finally:
+            del self.password
+        self._logged_in = user, name
+        return reply
+
+    def _exchange(
+        self, mechanism: Mechanism, offered: tuple[str, ...], *, initial_response_ok: bool = True
+    ) -> tuple[int, bytes]:
+        reply = self.auth(mechanism.name, mechanism, initial_response_ok=initial_response_ok)
+        self._logged_in = mechanism.identity, mechanism.name
+        return reply
+
+    def _known_login(self, user: str) -> tuple[int, bytes] | None:
+        """What to say where the connection is logged in already: a server would refuse (RFC 4954 4)."""
+        if self._logged_in is None or self.sock is None:
+            return None
+        if self._logged_in[0] == user:
+            return 503, b"5.5.1 Logged in already"
+        error: AuthenticationError = self._error(
+            AuthenticationError, None, "the connection is logged in already, as another user; connect anew"
+        )
+        error.smtp_code, error.smtp_error = 503, b"5.5.1 Logged in already"
+        raise error
+
+    def _forget_ehlo(self) -> None:
+        super()._forget_ehlo()
+        self._logged_in = None
+
+
+def _secret_token(token: Token) -> Secret:
+    return Secret(token() if callable(token) else token, "token")
+
+
+def _has_md5() -> bool:
+    """Whether policy leaves MD5 to this Python."""
+    try:
+        hmac.new(b"", b"", "md5")
+    except ValueError:
+        return False
+    return True

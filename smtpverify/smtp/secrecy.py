@@ -1,0 +1,115 @@
+"""Secrets, and how they do not show: in no `repr()`, log, audit event or traceback's locals. Pure.
+
+A `Secret` is what somebody gave us, `Hidden` what goes over the wire, and `scrubbed` takes both out of what
+the server says. Python can't wipe memory: whoever can read the process's has them all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import CommandArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Hidden", "Secret", "hidden_command", "scrubbed", "shown"]
+
+_MARK = b"***"
+# Taking out less would tear holes into ordinary words, and tell by them what was meant.
+_SHORTEST = 4
+_AUTH = re.compile(rb"(\s*AUTH\s+\S+[ \t]+)[^\s]", re.IGNORECASE)
+
+
+class Secret:
+    """A password or token.
+
+    Args:
+        text: octets are read as UTF-8.
+        what: what it is, for errors.
+
+    Raises:
+        CommandArgumentError: it has no UTF-8.
+    """
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, text: str | bytes, what: str = "password") -> None:
+        if not isinstance(text, (str, bytes)):
+            raise CommandArgumentError(f"{what}: a str is wanted, not {type(text).__name__}")
+        try:
+            self._octets = text.encode("utf-8") if isinstance(text, str) else bytes(text)
+            self._octets.decode("utf-8")
+        except UnicodeError:
+            problem = f"{what}: it can't be written in UTF-8"
+        else:
+            return
+        text = ""  # it shows in no traceback, nor does the error that holds it
+        raise CommandArgumentError(problem)
+
+    @property
+    def octets(self) -> bytes:
+        """The secret, in UTF-8."""
+        return self._octets
+
+    @property
+    def text(self) -> str:
+        """The secret."""
+        return self._octets.decode("utf-8")
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+class Hidden(bytes):
+    """Octets for the wire of which only the beginning shows.
+
+    Args:
+        octets: what is sent.
+        beginning: as much of it as is no secret.
+    """
+
+    beginning: bytes
+
+    def __new__(cls, octets: bytes, beginning: bytes = b"") -> Hidden:  # noqa: D102
+        hidden = super().__new__(cls, octets)
+        hidden.beginning = beginning
+        return hidden
+
+    def __repr__(self) -> str:
+        return repr(shown(self))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+def shown(octets: bytes) -> bytes:
+    """What of a command may be seen."""
+    if not isinstance(octets, Hidden):
+        return octets
+    return octets.beginning + _MARK + (b"\r\n" if octets.endswith(b"\n") else b"")
+
+
+def hidden_command(line: bytes) -> bytes:
+    """A command, whose secret is hidden if it is an AUTH that bears one (RFC 4954 4)."""
+    match = _AUTH.match(line)
+    return Hidden(line, bytes(match[1])) if match else line
+
+
+def scrubbed(said: bytes, secrets: Iterable[bytes]) -> bytes:
+    """Take what is secret out of what a server said: some repeat the command that they refuse.
+
+    Args:
+        said: of any kind.
+        secrets: in the clear; they are found in Base64 (RFC 4648 4) too where it stands for them alone.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, b64encode(secret).rstrip(b"=")):
+            if len(form) >= _SHORTEST:
+                said = said.replace(form, _MARK)
+    return said
