@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import smtplib
 from base64 import b64decode, b64encode
@@ -27,6 +25,7 @@ from smtpverify.smtp.sasl import (
 )
 from smtpverify.smtp.saslprep import saslprep
 from smtpverify.smtp.secrecy import Secret
+from tests.scram import due
 
 # RFC 5802 5 and RFC 7677 3: user "user", password "pencil".
 SCRAM_EXAMPLES = {
@@ -221,26 +220,6 @@ def test_names_in_scram() -> None:
     assert scram.identity == "a=b,c"
 
 
-def server_side(
-    hash_name: str, password: bytes, salt: bytes, count: int, signed: bytes
-) -> tuple[bytes, bytes]:
-    """StoredKey-wise (RFC 5802 3), written apart from what is tested: the proof and the signature due."""
-
-    def mac(key: bytes, text: bytes) -> bytes:
-        return hmac.new(key, text, hash_name).digest()
-
-    block = previous = mac(password, salt + b"\0\0\0\1")
-    number = int.from_bytes(block, "big")
-    for _ in range(count - 1):
-        previous = mac(password, previous)
-        number ^= int.from_bytes(previous, "big")
-    salted = number.to_bytes(len(block), "big")
-    client = mac(salted, b"Client Key")
-    mask = int.from_bytes(mac(hashlib.new(hash_name, client).digest(), signed), "big")
-    proof = (int.from_bytes(client, "big") ^ mask).to_bytes(len(client), "big")
-    return proof, mac(mac(salted, b"Server Key"), signed)
-
-
 @settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from([("SCRAM-SHA-1", "sha1"), ("SCRAM-SHA-256", "sha256")]),
@@ -254,8 +233,8 @@ def test_scram_against_another_implementation(names: tuple[str, str], password: 
     final = scram.respond(server_first) or b""
     without_proof, _, proof = final.rpartition(b",p=")
     signed = b",".join((first.removeprefix(b"n,,"), server_first, without_proof))
-    due, signature = server_side(names[1], password.encode(), salt, 4096, signed)
-    assert b64decode(proof) == due
+    proof_due, signature = due(names[1], password.encode(), salt, 4096, signed)
+    assert b64decode(proof) == proof_due
     scram.respond(b"v=" + b64encode(signature))
     scram.finish()
 

@@ -158,7 +158,7 @@ class Authentication(Conversation):
             )
         self._want_connection()
         self._refuse_plaintext_credentials()
-        self._secrets = authobject.secrets if isinstance(authobject, Mechanism) else ()
+        self._secrets = tuple(map(Hidden, authobject.secrets if isinstance(authobject, Mechanism) else ()))
         try:
             first = self._answer_of(authobject, None) if initial_response_ok else None
             reply = self._converse(mechanism, authobject, first)
@@ -174,8 +174,6 @@ class Authentication(Conversation):
             if self._authenticating or isinstance(error, ServerSignatureError):
                 self._close_for(error)
             raise
-        finally:
-            self._secrets = ()
         return reply
 
     # --- the exchange ----------------------------------------------------------------------------

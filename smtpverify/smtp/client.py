@@ -25,6 +25,7 @@ from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
 from .endpoints import port_number, prepare
 from .mailing import Mailing
+from .secrecy import veiled
 from .session import one_of, with_client_certificate
 from .timeouts import Timeouts
 
@@ -93,6 +94,7 @@ class SMTP(Mailing):
         dialect: Dialect = DEFAULT_DIALECT,
         ignore_extensions: Iterable[str] = (),
     ) -> None:
+        host = veiled(host)
         self._trust = Trust() if trust is None else trust
         self._server_hostname = server_hostname
         self._given_password, password = kept(password), None
@@ -105,8 +107,7 @@ class SMTP(Mailing):
         seconds: Any = timeout  # None too, which typeshed does not have
         _SMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
         if host:
-            given, host = [host], ""  # which may hold a password
-            code, message = self.connect(given.pop(), port)
+            code, message = self.connect(host, port)
             if code != 220:  # from a connect() of a subclass
                 self.close()
                 raise smtplib.SMTPConnectError(code, message)
@@ -127,13 +128,13 @@ class SMTP(Mailing):
         Raises:
             others: as for the class.
         """
+        host = veiled(host)
         if source_address:
             self.source_address = source_address
         self._forget_connection()
         relay = self._relay = self._parsed(host)
         self.__dict__.pop("relay", None)
         self._adopt_host(host, relay)
-        host = relay.host
         self._found_password = find_password(relay, self._given_password)
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
@@ -307,8 +308,8 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
                 "dialect": dialect,
                 "ignore_extensions": ignore_extensions,
             }
-            given, host, password = [host], "", None  # none of which a traceback of ours shows
-            SMTP.__init__(self, given.pop(), port, local_hostname, timeout, source_address, **options)
+            host, password = veiled(host), None
+            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
 
     else:
 
@@ -336,8 +337,8 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
                 "dialect": dialect,
                 "ignore_extensions": ignore_extensions,
             }
-            given, host, password = [host], "", None  # none of which a traceback of ours shows
-            SMTP.__init__(self, given.pop(), port, local_hostname, timeout, source_address, **options)
+            host, password = veiled(host), None
+            SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
 
 
 class LMTP(SMTP, _LMTP):
@@ -364,10 +365,10 @@ class LMTP(SMTP, _LMTP):
         dialect: Dialect = DEFAULT_DIALECT,
         ignore_extensions: Iterable[str] = (),
     ) -> None:
-        given, keeper, host, password = [host], kept(password), "", None
+        host, keeper, password = veiled(host), kept(password), None
         SMTP.__init__(
             self,
-            given.pop(),
+            host,
             port,
             local_hostname,
             timeout,

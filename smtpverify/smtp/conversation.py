@@ -176,6 +176,8 @@ class Conversation(Session):
             self._fail_for(unread)
         if channel.ended:
             self._fail("Connection unexpectedly closed", PeerClosed())
+        if not self._authenticating:
+            self._secrets = ()  # the login's replies are all in
 
     def _fail_for(self, unread: bytes) -> NoReturn:
         said = "the server spoke unasked"
@@ -210,7 +212,9 @@ class Conversation(Session):
             if self._secrets and isinstance(error, MalformedReplyError):
                 # It may repeat them, in part and in any form.
                 said = "the server broke RFC 5321 4.2; how is not shown, since it was during a login"
-                error = MalformedReplyError(said, host=error.host)
+                MalformedReplyError.__init__(error, said, host=error.host)
+                error.smtp_error = b""
+                error = error.with_traceback(None)
             self._close_with_port(error)
             raise error
         text = f"{what}: {error}" if str(error) else what
@@ -256,7 +260,7 @@ class Conversation(Session):
         """As `smtplib.SMTP.close`; what was learned from the server is forgotten."""
         super().close()
         self._unanswered = 0
-        self._authenticating = False
+        self._authenticating, self._secrets = False, ()
 
     def _forget_connection(self) -> None:
         # What `send_messages` has sent on this connection would be judged by the replies of the next, and

@@ -108,7 +108,9 @@ def _from_file(path: str) -> Secret:
         raise RelayURLError(f"password-file: {printable(path)}: {error.strerror or error}") from error
     lines = content.removesuffix(b"\n").removesuffix(b"\r").splitlines()
     if len(lines) != 1 or not lines[0] or len(content) > _LONGEST:
-        problem = "more than one line" if len(lines) > 1 else "too much" if content else "nothing"
+        problem = (
+            "too much" if len(content) > _LONGEST else "more than one line" if len(lines) > 1 else "nothing"
+        )
         content, lines = b"", []
         raise RelayURLError(f"password-file: {printable(path)}: it holds {problem}; wanted is one line")
     return Secret(lines[0])

@@ -8,6 +8,7 @@ from ..errors import RelayURLError
 from ..relay import Relay
 from .client import DEFAULT_DIALECT, DEFAULT_TIMEOUT, LMTP, SMTP
 from .credentials import kept
+from .secrecy import veiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +49,10 @@ def connect(
         RelayURLError: there is no scheme.
         others: as for `SMTP`.
     """
+    url, keeper, password = veiled(url), kept(password), None
     relay = Relay.parse(url, trust=trust, dialect=dialect)
     if not relay.scheme:
         raise RelayURLError(f"scheme: it is missing; write tls://{relay} (STARTTLS) or smtps://{relay}")
-    given, keeper, url, password = [url], kept(password), "", None  # none of which a traceback shows
     smtp = (LMTP if relay.meaning.lmtp else SMTP)(
         local_hostname=local_hostname,
         timeout=timeout,
@@ -63,5 +64,5 @@ def connect(
         dialect=dialect,
         ignore_extensions=ignore_extensions,
     )
-    smtp.connect(given.pop())
+    smtp.connect(url)
     return smtp

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import CommandArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Hidden", "Secret", "hidden_command", "scrubbed", "shown"]
+__all__ = ["Hidden", "Secret", "hidden_command", "scrubbed", "shown", "veiled"]
 
 _MARK = b"***"
 # Taking out less would tear holes into ordinary words, and tell by them what was meant.
@@ -86,6 +86,20 @@ class Hidden(bytes):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+class _Veiled(str):
+    """A text as any other, but for its `repr()`, which is what tools print of local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_MARK.decode())
+
+
+def veiled(host: Any) -> Any:
+    """A host as it was given, which shows in no traceback if it is a URL that may hold a password."""
+    return _Veiled(host) if isinstance(host, str) and "@" in host else host
 
 
 def shown(octets: bytes) -> bytes:
