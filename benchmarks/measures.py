@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import statistics
 import time
 from dataclasses import dataclass
@@ -35,14 +36,16 @@ class Row:
 def interleaved(
     work: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """The median seconds of each, one after the other in every round."""
+    """The median seconds of each over the rounds, whose order changes: what ran before leaves its traces."""
     times: dict[str, list[float]] = {name: [] for name in work}
     for name in work:
         work[name]()  # fills the caches
+    order = list(work)
     for _ in range(rounds):
-        for name, run in work.items():
+        random.shuffle(order)
+        for name in order:
             start = clock()
-            run()
+            work[name]()
             times[name].append(clock() - start)
     return {name: statistics.median(each) for name, each in times.items()}
 

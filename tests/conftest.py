@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.bed import Behaviour, Server, World
 from tests.bed.network import LOOPBACK, Resolver, stay_on_loopback
@@ -15,6 +16,10 @@ from tests.bed.network import LOOPBACK, Resolver, stay_on_loopback
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How long an example takes is the machine's business; pytest-timeout ends what hangs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -263,13 +263,12 @@ class Authentication(Conversation):
         if named is not None and named.upper() not in ours:
             raise CommandArgumentError(f"mechanism: '{printable(named, 40)}' is none of {', '.join(ours)}")
         wanted = ours if named is None else (named.upper(),)
-        binding = self._binding()
         usable = [
             name
             for name in wanted
             if name in offered
             and (name != CramMD5.name or _has_md5())
-            and (binding is not None or not name.endswith("-PLUS"))
+            and (not name.endswith("-PLUS") or self._binding() is not None)
         ]
         if usable:
             return usable
