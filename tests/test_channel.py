@@ -255,8 +255,8 @@ def test_a_peer_that_closes_while_we_write(pair: Pair) -> None:
         else:
             with pytest.raises(PeerClosed):
                 channel.write(bytes(30_000_000), 5)
-        assert channel.last_reply() == (552, b"5.3.4 too large")
-        assert channel.last_reply() is None
+        assert channel.late_replies() == [(552, b"5.3.4 too large")]
+        assert channel.late_replies() == []
         peer.ended.set()
 
 
@@ -293,7 +293,7 @@ def test_a_connection_that_is_reset(pair: Pair) -> None:
     channel = Channel(ours)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     socket.socket.close(theirs)
-    assert channel.last_reply() is None
+    assert channel.late_replies() == []
     with pytest.raises((ConnectionError, ssl.SSLError)):
         channel.write(bytes(30_000_000), 5)
 
@@ -376,12 +376,13 @@ def test_little_and_alone(pair: Pair) -> None:
 def test_last_words(pair: Pair) -> None:
     ours, theirs = pair
     channel = Channel(ours)
-    assert channel.last_reply() is None
-    theirs.sendall(b"421-4.3.2 going\r\n421 down\r\n")
+    assert channel.late_replies() == []
+    theirs.sendall(b"250 ok\r\n421-4.3.2 going\r\n421 down\r\n")
     theirs.close()
-    while (last := channel.last_reply()) is None:
-        assert not channel.ended
-    assert last == (421, b"4.3.2 going\ndown")
+    last = []
+    while not channel.ended:
+        last += channel.late_replies()
+    assert last == [(250, b"ok"), (421, b"4.3.2 going\ndown")]
 
 
 def test_the_timeout_of_others(pair: Pair) -> None:
@@ -468,7 +469,7 @@ def test_a_closed_socket(pair: Pair) -> None:
     assert channel.unread() == b""
     with pytest.raises(OSError, match=r"Bad file descriptor|closed"):
         channel.write(b"x", 5)
-    assert channel.last_reply() is None
+    assert channel.late_replies() == []
 
 
 def test_whatever_reads_and_writes() -> None:

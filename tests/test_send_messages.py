@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import smtplib
+import socket
+import threading
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
@@ -608,3 +610,49 @@ def test_a_subclass_and_a_connection_that_is_lost(smtp_server: ServerFactory) ->
         with pytest.raises(ValueError, match="and gone"):
             gone.sendmail(SENDER, "bob@example.net", "hello")
         assert gone.sock is None
+
+
+class Narrow(smtpverify.SMTP):
+    """A client whose system takes little at a time."""
+
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        sock = super()._get_socket(host, port, timeout)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return sock
+
+
+@pytest.mark.parametrize("last_words", [b"", b"421 4.3.2 going down\r\n"])
+def test_replies_that_had_come_when_a_write_failed(last_words: bytes) -> None:
+    """Two messages are accepted while the third is written; the server closes in the midst of that."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as sock, sock.makefile("rb") as file:
+                sock.sendall(b"220 hello\r\n")
+                file.readline()
+                sock.sendall(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n")
+                bodies = 0
+                while bodies < 3:
+                    line = file.readline()
+                    if line.startswith(b"BDAT"):
+                        bodies += 1
+                        if bodies < 3:
+                            file.read(int(line.split()[1]))
+                # RSET, MAIL, RCPT, BDAT of each, but for the first RSET and the last BDAT.
+                sock.sendall(b"250 ok\r\n" * (3 + 4 + 3) + last_words)
+                sock.shutdown(socket.SHUT_WR)
+                closed.wait(10)
+
+        closed = threading.Event()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with Narrow(LOOPBACK, listener.getsockname()[1], "client.example.org", timeout=5) as smtp:
+            mails = [*letters(2), (SENDER, ["carol@example.net"], b"x" * 250_000)]
+            results = [*smtp.send_messages(iter(mails))]
+        closed.set()
+        thread.join(10)
+    assert [result.outcome for result in results] == [Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.NOT_SENT]
+    assert ("421" in str(results[2].error)) is bool(last_words)

@@ -112,13 +112,15 @@ class Channel:
             left = deadline - monotonic()
         raise TimeoutError("timed out")
 
-    def last_reply(self) -> Reply | None:
-        """A reply that is there, where nothing more is to be had: what a server said before it closed."""
-        try:
+    def late_replies(self) -> list[Reply]:
+        """The replies that are there, where nothing more is to be had: what a server said before the end."""
+        found = []
+        with contextlib.suppress(OSError):  # the error that led here says more
             self.unread()
-            return self._replies.next()
-        except OSError:  # the error that led here says more
-            return None
+            while (reply := self._replies.next()) is not None:
+                found.append(reply)
+                self.unread()
+        return found
 
     def buffered(self) -> bytes:
         """What was read from the socket and not given out as a reply."""

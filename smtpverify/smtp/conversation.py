@@ -29,7 +29,7 @@ from .timeouts import Timeouts
 from .wire import check_argument, forward_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .replies import Reply
 
@@ -52,6 +52,7 @@ class Conversation(Session):
     _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
     _authenticating = False  # AUTH was sent, and what goes behind it is secret until its last reply
     _secrets: tuple[bytes, ...] = ()  # what the server is not to repeat
+    late_replies: Sequence[Reply] = ()  # that had come when the last connection broke, and were not read
 
     def send(self, s: Any) -> None:
         """As `smtplib.SMTP.send`.
@@ -218,8 +219,9 @@ class Conversation(Session):
             self._close_with_port(error)
             raise error
         text = f"{what}: {error}" if str(error) else what
-        last = self._open_channel and self._open_channel.last_reply()
-        if last:
+        self.late_replies = self._open_channel.late_replies() if self._open_channel else []
+        if self.late_replies:
+            last = self.late_replies[-1]
             words = printable(scrubbed(last.text, self._secrets))
             text += f"; the server's last words: {last.code} {words}"
         disconnected = smtplib.SMTPServerDisconnected(text)
@@ -267,6 +269,7 @@ class Conversation(Session):
         # what it has not would go there, in plaintext perhaps.
         self._want_turn()
         super()._forget_connection()
+        self.late_replies = ()
 
     def mail(self, sender: str, options: Iterable[str] = ()) -> tuple[int, bytes]:
         """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext.

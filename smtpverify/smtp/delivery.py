@@ -6,6 +6,7 @@ they are done. What a server did not offer is not used: without PIPELINING every
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 from collections import deque
 from functools import partial
@@ -99,6 +100,12 @@ class Delivery:
             raise self._source_error
 
     def _lost(self, failure: smtplib.SMTPServerDisconnected) -> Iterator[Transaction]:
+        # A write that failed leaves what the server had said to the commands before it.
+        for reply, (then, _, written) in zip(self._session.late_replies, self._expected, strict=False):
+            if written > self._session.written:
+                break
+            with contextlib.suppress(smtplib.SMTPServerDisconnected):  # it has ended already
+                then(reply)
         for transaction in self._taken:
             if transaction.error is None and not transaction.done:
                 transaction.lose(failure, self._session.written)

@@ -121,6 +121,7 @@ class Transaction:
 
     def on_end(self, reply: Reply) -> None:
         """Take the reply to the whole message."""
+        self.done = True
         self.on_chunk(reply)
         if reply.code == 250 and self.error is not None:
             self.lose(DeliveryUnknownError("the server refused the message and then accepted it"), 0)
