@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-__all__ = ["Trust", "load_client_certificate", "load_roots"]
+__all__ = ["Trust", "load_client_certificate", "load_roots", "source_of_roots"]
 
 # A hashed CA directory holds files such as 5ed36f99.0; OpenSSL looks at no others.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
@@ -137,6 +137,21 @@ def load_roots(context: ssl.SSLContext, roots: str | None) -> None:
                 f"run 'openssl rehash' on it"
             )
         context.load_verify_locations(capath=roots)
+
+
+def source_of_roots(trust: Trust) -> str:
+    """Where the roots of a trust come from, for people."""
+    roots = trust.roots
+    if roots is None or roots == "system":
+        probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        probe.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        file, *directories = _system_paths()
+        hashed = [directory for directory in directories if _is_hashed_directory(directory)]
+        if _holds_certificates(probe) or hashed:
+            found = [path for path in (file, *hashed) if os.path.exists(path)]
+            return "the system's store" + (f" ({printable(', '.join(found))})" if found else "")
+        roots = "certifi"
+    return "the package certifi" if roots == "certifi" else printable(roots)
 
 
 def load_client_certificate(context: ssl.SSLContext, trust: Trust) -> None:

@@ -1,0 +1,259 @@
+"""A look at a relay: connects to it as the library does, keeps what happened, and hands nothing over."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import smtplib
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PeerVerificationError, SMTPVerifyError, printable
+from ..smtp.client import SMTP
+from ..smtp.timeouts import Timeouts
+from ..tls.x509 import Certificate
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..relay import Relay
+    from ..smtp.replies import Reply
+    from ..tls.diagnosis import Diagnosis
+    from ..tls.identity import PeerIdentity
+    from ..tls.trust import Trust
+
+__all__ = ["Findings", "Step", "Verdict", "look_at"]
+
+
+class Verdict(enum.Enum):
+    """What came of it; the value is stable."""
+
+    VERIFIED = "verified"
+    REFUSED = "refused"
+    PLAINTEXT = "plaintext"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: what was done, what came of it, the seconds that it took, and whether it went well."""
+
+    name: str
+    detail: str
+    seconds: float
+    good: bool = True
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        relay: what was looked at.
+        verdict, summary, remedy: what came of it, in a line, and what to do.
+        steps: in their order.
+        address: the one that was connected to, or "".
+        greeting: the server's, or "".
+        peer: who it proved to be, or None.
+        diagnosis: of the failure, or None.
+        extensions: EHLO's, as they are offered at the end: keyword in lower case -> parameters.
+        hints: what gives to think, and proves nothing.
+    """
+
+    relay: Relay
+    verdict: Verdict = Verdict.UNREACHABLE
+    summary: str = ""
+    remedy: str = ""
+    steps: list[Step] = field(default_factory=list)
+    address: str = ""
+    greeting: str = ""
+    peer: PeerIdentity | None = None
+    diagnosis: Diagnosis | None = None
+    extensions: dict[str, str] = field(default_factory=dict)
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def chain(self) -> tuple[Certificate, ...]:
+        """The verified chain, or as much as can be read of what a refused server has sent."""
+        chain: list[Certificate] = []
+        shown = self.peer.chain if self.peer else self.diagnosis.chain if self.diagnosis else ()
+        for der in shown:
+            with suppress(SMTPVerifyError):
+                chain.append(Certificate.from_der(der))
+        return tuple(chain) or ((self.peer.certificate,) if self.peer else ())
+
+    def days_left(self, certificate: Certificate) -> int:
+        """Whole days for which a certificate is valid; negative when it has expired."""
+        return (certificate.not_after - datetime.datetime.now(datetime.timezone.utc)).days
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Of AUTH, as they are offered."""
+        return tuple(dict.fromkeys(self.extensions.get("auth", "").upper().split()))
+
+    @property
+    def size_limit(self) -> int | None:
+        """Octets of a message (RFC 1870), or None where there is no limit, or none is told."""
+        digits = self.extensions.get("size", "").strip()
+        return int(digits) or None if digits.isascii() and digits.isdigit() else None
+
+
+def look_at(relay: Relay, timeout: float) -> Findings:
+    """Look at a relay.
+
+    Args:
+        relay: its user and password are left out of it.
+        timeout: seconds for each step.
+    """
+    # A scheme with +auth wants a user, whom nobody logs in here.
+    anybody = dataclasses.replace(
+        relay,
+        scheme=relay.scheme.removesuffix("+auth"),
+        user=None,
+        password=None,
+        auth=None,
+        password_env=None,
+        password_file=None,
+    )
+    findings = Findings(anybody)
+    probe = _Probe(findings, timeout)
+    try:
+        probe.connect(str(anybody))
+        probe.ehlo()
+        findings.extensions = dict(probe.esmtp_features)
+        findings.peer = probe.peer
+        probe.quit()
+    except (smtplib.SMTPException, OSError) as error:
+        _conclude(findings, probe, error)
+    finally:
+        probe.close()
+    if findings.peer is not None:
+        findings.verdict, findings.summary = Verdict.VERIFIED, str(findings.peer)
+    elif not findings.summary:
+        findings.verdict = Verdict.PLAINTEXT
+        findings.summary = "the connection is in plaintext, where nobody can be verified"
+        findings.remedy = f"Write tls://{anybody.host} or smtps://{anybody.host}."
+    _gather_hints(findings)
+    return findings
+
+
+def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
+    findings.peer = findings.peer or probe.proved
+    findings.diagnosis = getattr(error, "diagnosis", None)
+    diagnosis = findings.diagnosis
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    findings.summary = diagnosis.summary if diagnosis else printable(told, 400)
+    findings.remedy = diagnosis.remedy if diagnosis else ""
+    answered = isinstance(error, (PeerVerificationError, smtplib.SMTPResponseException)) or findings.greeting
+    findings.verdict = Verdict.REFUSED if answered else Verdict.UNREACHABLE
+    probe.give_up(findings.summary)
+
+
+def _gather_hints(findings: Findings) -> None:
+    host = findings.relay.host.rstrip(".").lower()
+    first = findings.greeting.partition(" ")[0].rstrip(".").lower()
+    if first and "." in first and first != host:
+        findings.hints.append(f"the server calls itself {printable(first, 80)} in its greeting, not {host}")
+    if not findings.address:
+        return
+    name = ""
+    with suppress(OSError):
+        name = socket.getnameinfo((findings.address, 0), socket.NI_NAMEREQD)[0]
+    if not name:
+        findings.hints.append(f"the address {findings.address} has no reverse name")
+        return
+    forward: set[Any] = set()
+    with suppress(OSError):
+        forward = {info[4][0] for info in socket.getaddrinfo(name, None)}
+    confirmed = "which leads back to it" if findings.address in forward else "which does not lead back to it"
+    findings.hints.append(f"the reverse name of {findings.address} is {printable(name, 80)}, {confirmed}")
+
+
+class _Probe(SMTP):
+    """A client that keeps what happens."""
+
+    def __init__(self, findings: Findings, timeout: float) -> None:
+        super().__init__(timeout=Timeouts(**{step.name: timeout for step in dataclasses.fields(Timeouts)}))
+        self._findings = findings
+        self._step, self._since = "", monotonic()  # what is under way, and since when
+        self.proved: PeerIdentity | None = None
+
+    def _begin(self, name: str) -> None:
+        if self._step:  # of a try that another follows
+            self.give_up("nothing came of it")
+        self._step, self._since = name, monotonic()
+
+    def _end(self, detail: str, *, good: bool = True) -> None:
+        now = monotonic()
+        self._findings.steps.append(Step(self._step, detail, now - self._since, good))
+        self._step, self._since = "", now
+
+    def give_up(self, why: str) -> None:
+        """End what is under way, or what should have come next; an answer of no says it already."""
+        steps = self._findings.steps
+        if self._step or not steps or steps[-1].good:
+            self._step = self._step or "STARTTLS"
+            self._end(why, good=False)
+
+    # What the library calls on its way.
+
+    def _parsed(self, host: str) -> Relay:
+        return self._findings.relay
+
+    def _warn(self, category: type[Warning], message: str) -> None:
+        self._findings.steps.append(Step("fallback", printable(message, 400), 0.0, good=False))
+
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        self._begin("look up")
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        self._end(", ".join(addresses))
+        for number, address in enumerate(addresses, 1):
+            self._begin(f"connect to {address}")
+            self._findings.address = address
+            try:
+                sock = super()._get_socket(address, port, timeout)
+            except SMTPVerifyError:
+                raise
+            except OSError as error:
+                if number == len(addresses):
+                    raise
+                self._end(error.strerror or str(error), good=False)
+            else:
+                self._end_connect(port)
+                return sock
+        raise AssertionError("getaddrinfo() gives an address or an error")
+
+    def _end_connect(self, port: int) -> None:
+        if self._step.startswith("connect"):
+            self._end(f"port {port}")
+            self._begin("greeting")
+
+    def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
+        self._end_connect(sock.getpeername()[1])
+        self._step = "TLS"  # in the place of the greeting, which comes behind it then
+        secured = super()._secure(sock, context, trust)
+        self.proved = self._peer
+        self._end(f"{secured.version()}, {(secured.cipher() or ('?',))[0]}")
+        if not self._findings.greeting:
+            self._begin("greeting")
+        return secured
+
+    def transmit(self, octets: bytes, *, alone: bool) -> None:
+        self._begin(octets.split(None, 1)[0].decode("ascii", "replace").upper())
+        super().transmit(octets, alone=alone)
+
+    def answer(self, step: str | float) -> Reply:
+        reply = super().answer(step)
+        if self._step == "greeting":
+            self._findings.greeting = reply.text.decode("ascii", "replace")
+        lines = reply.text.count(b"\n")
+        first = printable(reply.text.partition(b"\n")[0], 100)
+        self._end(
+            f"{reply.code} {first}{f' (and {lines} lines more)' if lines else ''}", good=reply.code < 400
+        )
+        return reply

@@ -1,0 +1,329 @@
+"""`smtpverify check`: why a server is refused, or that it is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PinFormatError, SMTPVerifyError, printable
+from ..relay import Relay
+from ..tls.pins import Pin
+from ..tls.trust import Trust, source_of_roots
+from . import EX_USAGE, CommandError
+from ._probe import Findings, Verdict, look_at
+from ._screen import Screen, Style
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+    from ..tls.x509 import Certificate
+
+__all__ = ["add_trust_arguments", "configure", "read_relays", "run", "trust_of"]
+
+_DESCRIPTION = """\
+Connects to each relay as the library does, and tells what happened at each step,
+what the server showed, and whether it is verified, or else why not and what to
+do. Nobody is logged in, and nothing is sent.
+
+A host without a scheme is tried as smtps:// on port 465, and as tls:// on others.
+"""
+
+_EPILOG = """\
+examples:
+  smtpverify check mail.example.org:587
+  smtpverify check --all mail.example.org
+  smtpverify check --json --expires-in 14 --file relays.txt
+
+exit status: 0 if all are verified, 1 if one is refused, is in plaintext or
+expires too soon, 2 if one could not be connected to, 64 for a usage error.
+"""
+_EVERYWHERE = ("smtps://{}:465", "tls://{}:587", "tls://{}:25")  # in the order of preference (RFC 8314 3)
+_READERS = {
+    "mercurial": "  (Mercurial)",
+    "openssl": "  (openssl x509)",
+    "curl": "  (curl)",
+    "msmtp": "  (msmtp)",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its arguments."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "relays", metavar="RELAY", nargs="*", help="a relay URL, or a host with or without a port"
+    )
+    parser.add_argument(
+        "--file", metavar="FILE", help="read more relays from FILE, one a line; - for standard input"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="try each way that a provider may offer, and recommend one"
+    )
+    parser.add_argument(
+        "--expires-in", type=int, metavar="DAYS", help="refuse a certificate with fewer days left"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_trust_arguments(parser)
+
+
+def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands that connect have in common."""
+    parser.add_argument("--cafile", metavar="FILE", help="trust these CA certificates in place of the usual")
+    parser.add_argument(
+        "--pin", metavar="PIN", action="append", default=[], help="demand a pin; may be repeated"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=10, metavar="SECONDS", help="for each step (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the relays.
+
+    Returns:
+        0, 1 or 2, as the help says.
+
+    Raises:
+        CommandError: a relay or an option can't be used.
+    """
+    relays = read_relays(arguments)
+    found = _look_at_all(relays, arguments.timeout)
+    for findings in found:
+        _refuse_if_old(findings, arguments.expires_in)
+    if arguments.json:
+        print(json.dumps({"version": 1, "relays": [as_json(each) for each in found]}, indent=2))
+    else:
+        screen = Screen()
+        for number, findings in enumerate(found):
+            if number:
+                screen.line()
+            _show(screen, findings)
+        if arguments.all:
+            _recommend(screen, found)
+    return _status([found] if not arguments.all else _by_host(found), any_will_do=arguments.all)
+
+
+def read_relays(arguments: argparse.Namespace) -> list[Relay]:
+    """The relays of the command line.
+
+    Raises:
+        CommandError: there is none, or one can't be used.
+    """
+    texts = list(arguments.relays)
+    try:
+        if getattr(arguments, "file", None):
+            with sys.stdin if arguments.file == "-" else open(arguments.file, encoding="utf-8") as lines:
+                texts += [
+                    line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")
+                ]
+        if not texts:
+            raise CommandError("no relay was given", EX_USAGE)
+        trust = trust_of(arguments)
+        return [
+            relay
+            for text in texts
+            for relay in _read(text, trust, everywhere=getattr(arguments, "all", False))
+        ]
+    except SMTPVerifyError as error:
+        raise CommandError(str(error), EX_USAGE) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{printable(str(arguments.file))}: {error}", EX_USAGE) from error
+
+
+def trust_of(arguments: argparse.Namespace) -> Trust:
+    """The trust that the options ask for."""
+    return Trust(arguments.cafile, pins=arguments.pin)
+
+
+def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:
+    relay = Relay.parse(text, trust=trust)
+    if relay.path is not None or relay.meaning.lmtp:
+        raise CommandError(f"{relay}: LMTP is without TLS, and there is nothing to verify", EX_USAGE)
+    if not relay.scheme or everywhere:
+        host = f"[{relay.host}]" if ":" in relay.host else relay.host
+        if everywhere:
+            urls = [way.format(host) for way in _EVERYWHERE]
+        else:
+            port = f":{relay.port}" if relay.port else ""
+            urls = [f"{'smtps' if relay.port == 465 else 'tls'}://{host}{port}"]
+        return [Relay.parse(url, trust=relay.trust) for url in urls]
+    return [relay]
+
+
+def _look_at_all(relays: Sequence[Relay], timeout: float) -> list[Findings]:
+    progress = sys.stderr.isatty() and len(relays) > 1
+    with ThreadPoolExecutor(max_workers=min(16, len(relays))) as pool:
+        waiting = [pool.submit(look_at, relay, timeout) for relay in relays]
+        found = []
+        for number, one in enumerate(waiting, 1):
+            found.append(one.result())
+            if progress:
+                end = "\r" if number < len(waiting) else "\r\x1b[K"
+                print(f"{number} of {len(waiting)} looked at", end=end, file=sys.stderr, flush=True)
+    return found
+
+
+def _refuse_if_old(findings: Findings, days: int | None) -> None:
+    if days is None or findings.verdict is not Verdict.VERIFIED:
+        return
+    left = min(map(findings.days_left, findings.chain))
+    if left < days:
+        findings.verdict = Verdict.REFUSED
+        findings.summary = f"a certificate of the chain has {left} days left, fewer than {days}"
+        findings.remedy = "Have it renewed."
+
+
+def _by_host(found: Sequence[Findings]) -> list[list[Findings]]:
+    hosts: dict[str, list[Findings]] = {}
+    for findings in found:
+        hosts.setdefault(findings.relay.host, []).append(findings)
+    return list(hosts.values())
+
+
+def _status(groups: Sequence[Sequence[Findings]], *, any_will_do: bool) -> int:
+    worst = 0
+    for group in groups:
+        verdicts = [findings.verdict for findings in group]
+        refused = any(verdict in (Verdict.REFUSED, Verdict.PLAINTEXT) for verdict in verdicts)
+        if any_will_do and Verdict.VERIFIED in verdicts and not refused:
+            continue
+        if refused:
+            return 1
+        if Verdict.UNREACHABLE in verdicts:
+            worst = 2
+    return worst
+
+
+# --- how it shows --------------------------------------------------------------------------------
+
+
+def _show(screen: Screen, findings: Findings) -> None:
+    screen.line(str(findings.relay), Style.TITLE)
+    for step in findings.steps:
+        mark = "✓" if step.good else "✗"
+        time = f"{step.seconds * 1000:.1f} ms"
+        screen.line(
+            f"  {mark} {step.name:<16} {time:>10}  {step.detail}", Style.PLAIN if step.good else Style.BAD
+        )
+    for label, texts in _evidence(findings):
+        for number, text in enumerate(texts):
+            screen.line(f"    {label if not number else '':<12} {text}")
+    if findings.verdict is Verdict.VERIFIED:
+        screen.paragraph(f"✓ verified: {findings.summary}", Style.GOOD)
+        return
+    screen.paragraph(f"✗ {findings.verdict.value}: {findings.summary}", Style.BAD)
+    if findings.remedy:
+        screen.paragraph(f"  {findings.remedy}")
+
+
+def _evidence(findings: Findings) -> Iterable[tuple[str, Sequence[str]]]:
+    """What the server showed, as labels and lines."""
+    peer, diagnosis, chain = findings.peer, findings.diagnosis, findings.chain
+    if peer is not None:
+        yield (
+            "names",
+            [str(name) + (" (matched)" if name == peer.matched else "") for name in peer.certificate.san],
+        )
+    elif diagnosis is not None and diagnosis.names:
+        yield "names", list(diagnosis.names)
+    yield (
+        "chain",
+        [
+            f"{each.subject}, issued by {each.issuer}, "
+            f"until {each.not_after:%Y-%m-%d} ({_left(findings, each)})"
+            for each in chain
+        ],
+    )
+    if chain:
+        yield "trust", [_source(findings.relay.trust)]
+        yield "pins", [f"{pin}{_READERS.get(name, '')}" for name, pin in _spellings(chain[0]).items()]
+    if findings.extensions:
+        yield "extensions", [" ".join(name.upper() for name in findings.extensions)]
+    if findings.mechanisms:
+        yield "mechanisms", [" ".join(findings.mechanisms)]
+    if findings.size_limit:
+        yield "size limit", [f"{findings.size_limit} octets"]
+    yield "hints", findings.hints
+
+
+def _left(findings: Findings, certificate: Certificate) -> str:
+    days = findings.days_left(certificate)
+    return "expired" if days < 0 else f"{days} days left"
+
+
+def _source(trust: Trust) -> str:
+    if trust.pins_only:
+        return "the pins alone"
+    pins = f", and {len(trust.pins)} pins" if trust.pins else ""
+    return source_of_roots(trust) + pins
+
+
+def _spellings(leaf: Certificate) -> dict[str, str]:
+    """Its pins as each program wants them; those of the public key by "spki"."""
+    written = {"smtpverify": str(Pin.of_certificate(leaf)), "spki": str(Pin.of_spki(leaf))}
+    for spelling in _READERS:
+        for pin in (Pin.of_certificate(leaf), Pin.of_spki(leaf)):
+            try:
+                written[spelling] = pin.format(spelling)  # type: ignore[arg-type]
+            except PinFormatError:  # it has the other kind alone
+                continue
+    return written
+
+
+def _recommend(screen: Screen, found: Sequence[Findings]) -> None:
+    for group in _by_host(found):
+        best = next((each for each in group if each.verdict is Verdict.VERIFIED), None)
+        screen.line()
+        if best is None:
+            screen.line(f"✗ {group[0].relay.host}: none of these can be used", Style.BAD)
+        else:
+            screen.line(f"✓ use {best.relay}", Style.GOOD)
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """What was found, in a form that stays: keys are added, and never changed, within a version."""
+    peer, diagnosis, chain = findings.peer, findings.diagnosis, findings.chain
+    names = (
+        [str(name) for name in peer.certificate.san] if peer else list(diagnosis.names) if diagnosis else []
+    )
+    return {
+        "relay": str(findings.relay),
+        "verdict": findings.verdict.value,
+        "summary": findings.summary,
+        "remedy": findings.remedy,
+        "cause": diagnosis.cause.name if diagnosis else None,
+        "address": findings.address or None,
+        "steps": [
+            {
+                "step": step.name,
+                "detail": step.detail,
+                "milliseconds": round(step.seconds * 1000, 3),
+                "ok": step.good,
+            }
+            for step in findings.steps
+        ],
+        "greeting": findings.greeting or None,
+        "tls": {"version": peer.tls_version, "cipher": peer.cipher} if peer else None,
+        "names": names,
+        "matched": str(peer.matched) if peer and peer.matched else None,
+        "chain": [
+            {
+                "subject": str(each.subject),
+                "issuer": str(each.issuer),
+                "not_before": each.not_before.isoformat(),
+                "not_after": each.not_after.isoformat(),
+                "days_left": findings.days_left(each),
+                "sha256": each.sha256,
+            }
+            for each in chain
+        ],
+        "trust": _source(findings.relay.trust),
+        "pins": _spellings(chain[0]) if chain else {},
+        "extensions": findings.extensions,
+        "mechanisms": list(findings.mechanisms),
+        "size_limit": findings.size_limit,
+        "hints": findings.hints,
+    }

@@ -1,0 +1,327 @@
+"""`smtpverify check` and `smtpverify pin`, as processes: what they tell of each kind of server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import smtpverify
+from smtpverify import cli
+from smtpverify.cli import check
+from tests.bed import Behaviour, Handshake, Starttls, Tls, World, closed_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bed import Server
+    from tests.conftest import ServerFactory
+
+# The process has the system's resolver, which knows no name of ours but this one.
+PLACE = "localhost"
+
+
+def command(*arguments: str, typed: str = "") -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "smtpverify", *arguments],
+        input=typed,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "120"},
+    )
+
+
+def told(run: Any) -> str:
+    """What was printed, as one line."""
+    return " ".join(run.stdout.split())
+
+
+def nothing_said(server: Server) -> bool:
+    return not any(connection.leaked() for connection in server.connections)
+
+
+def test_a_good_server(smtp_server: ServerFactory, world: World) -> None:
+    certificate = world.served("good_via_intermediate", PLACE)
+    extensions = ("SIZE 1000000", "AUTH SCRAM-SHA-256 PLAIN", "PIPELINING")
+    with smtp_server(tls=Tls.STARTTLS, certificate=certificate, after_tls=extensions) as server:
+        run = command("check", f"{PLACE}:{server.port}")
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = run.stdout.splitlines()
+    assert lines[0] == f"tls://{PLACE}:{server.port}"
+    steps = [line.split()[1] for line in lines if line.startswith("  ✓")]
+    assert steps == ["look", "connect", "greeting", "EHLO", "STARTTLS", "TLS", "EHLO", "QUIT"]
+    leaf = smtpverify.Certificate.from_der(certificate.leaf_der)
+    for expected in (
+        f"names {PLACE} (matched)",
+        "chain O=Bed Mail, issued by CN=Bed Intermediate,O=Bed Trust Services, until ",
+        "days left)",
+        f"trust the system's store ({world.root_file})",
+        f"sha256:{leaf.sha256}",
+        str(smtpverify.Pin.of_spki(leaf)),
+        f"{smtpverify.Pin.of_certificate(leaf).format('mercurial')} (Mercurial)",
+        "extensions SIZE AUTH PIPELINING",
+        "mechanisms SCRAM-SHA-256 PLAIN",
+        "size limit 1000000 octets",
+        "hints the server calls itself mail.example.org in its greeting, not localhost",
+        f"✓ verified: {PLACE}: certificate for {PLACE}, issued by CN=Bed Intermediate",
+    ):
+        assert expected in told(run)
+    assert nothing_said(server)
+    assert server.connections[0].closed_cleanly
+
+
+REFUSED: list[tuple[str, dict[str, Any], str, str | None, str]] = [
+    ("wrong_name", {}, "TLS", "WRONG_NAME", "the certificate is valid for other.example.net, not for"),
+    ("unknown_issuer", {}, "TLS", "UNKNOWN_ISSUER", "issued by CN=Elsewhere Root,O=Elsewhere, which is not"),
+    ("self_signed_leaf", {}, "TLS", "SELF_SIGNED_LEAF", "the certificate is self-signed"),
+    ("expired", {}, "TLS", "EXPIRED", "the certificate expired on"),
+    ("missing_intermediate", {}, "TLS", "MISSING_INTERMEDIATE", "CN=Bed Intermediate"),
+    ("good", {"starttls": Starttls.ABSENT}, "STARTTLS", "STARTTLS_NOT_OFFERED", "does not offer STARTTLS"),
+    ("good", {"starttls": Starttls.REFUSED}, "STARTTLS", "STARTTLS_REFUSED", "refused STARTTLS: 454"),
+    (
+        "good",
+        {"starttls": Starttls.INJECTED_SAME_SEGMENT},
+        "STARTTLS",
+        "PLAINTEXT_INJECTED",
+        "plaintext came behind",
+    ),
+    ("good", {"handshake": Handshake.GARBAGE}, "TLS", None, "TLS"),
+    ("good", {"greeting": "554 5.3.2 not you"}, "greeting", None, "not you"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "step", "cause", "summary"), REFUSED)
+def test_refused(
+    smtp_server: ServerFactory,
+    world: World,
+    kind: str,
+    fields: dict[str, Any],
+    step: str,
+    cause: str | None,
+    summary: str,
+) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.served(kind, PLACE), **fields) as server:
+        plain = command("check", f"tls://{PLACE}:{server.port}")
+        structured = command("check", "--json", f"tls://{PLACE}:{server.port}")
+    assert (plain.returncode, plain.stderr) == (structured.returncode, structured.stderr) == (1, "")
+    assert summary in told(plain)
+    assert "✗ refused: " in plain.stdout
+    (found,) = json.loads(structured.stdout)["relays"]
+    assert found["verdict"] == "refused"
+    assert summary in found["summary"]
+    failed = [each["step"] for each in found["steps"] if not each["ok"]]
+    assert failed[-1] == step
+    if cause is not None:
+        assert found["cause"] == cause
+    if found["chain"]:
+        assert found["pins"]["smtpverify"] == "sha256:" + found["chain"][0]["sha256"]
+        assert found["chain"][0]["sha256"] in plain.stdout
+    assert nothing_said(server)
+
+
+def test_from_the_first_byte(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.IMPLICIT, certificate=world.good(PLACE)) as server:
+        run = command("check", f"smtps://{PLACE}:{server.port}")
+        either = command("check", "--timeout", "0.5", f"ssl://{PLACE}:{server.port}")
+    assert run.returncode == either.returncode == 0
+    steps = [line.split()[1] for line in run.stdout.splitlines() if line.startswith("  ✓")]
+    assert steps == ["look", "connect", "TLS", "greeting", "EHLO", "QUIT"]
+    assert "✗ greeting" in either.stdout
+    assert "nothing came of it" in either.stdout
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+notls", "smtp+tls"])
+def test_plaintext_is_no_verification(smtp_server: ServerFactory, scheme: str) -> None:
+    with smtp_server() as server:
+        run = command("check", f"{scheme}://{PLACE}:{server.port}")
+    assert run.returncode == 1
+    assert "✗ plaintext: the connection is in plaintext, where nobody can be verified" in told(run)
+    assert ("✗ fallback" in run.stdout) is (scheme == "smtp+tls")
+    assert nothing_said(server)
+
+
+def test_nobody_there() -> None:
+    with closed_port() as port:
+        run = command("check", f"{PLACE}:{port}")
+    assert run.returncode == 2
+    assert "✗ unreachable: Connection refused" in told(run)
+
+
+def test_a_user_is_left_out(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        run = command(
+            "check", f"tls+auth://alice:s3cret@{PLACE}:{server.port}?auth=plain&password-env=NOT_SET"
+        )
+        assert run.returncode == 64  # given twice
+        run = command("check", f"tls+auth://alice:s3cret@{PLACE}:{server.port}?auth=plain")
+    assert run.returncode == 0
+    assert "s3cret" not in run.stdout
+    assert nothing_said(server)
+
+
+def test_trust_and_pins(smtp_server: ServerFactory, world: World) -> None:
+    certificate = world.served("unknown_issuer", PLACE)
+    good, bad = (
+        f"sha256:{certificate.leaf_der and smtpverify.Certificate.from_der(certificate.leaf_der).sha256}",
+        "0" * 64,
+    )
+    with smtp_server(tls=Tls.STARTTLS, certificate=certificate) as server:
+        at = f"tls://{PLACE}:{server.port}"
+        assert command("check", at).returncode == 1
+        trusted = command("check", "--cafile", str(world.unknown_file), "--pin", good, at)
+        assert command("check", "--cafile", str(world.unknown_file), "--pin", bad, at).returncode == 1
+        assert command("check", f"{at}?pin-only={good}").returncode == 0
+    assert trusted.returncode == 0
+    assert f"trust {world.unknown_file}, and 1 pins" in told(trusted)
+
+
+def test_what_expires_soon(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        at = f"tls://{PLACE}:{server.port}"
+        assert command("check", "--expires-in", "14", at).returncode == 0
+        run = command("check", "--expires-in", "90", at)
+    assert run.returncode == 1
+    assert "✗ refused: a certificate of the chain has 89 days left, fewer than 90 Have it renewed." in told(
+        run
+    )
+
+
+def test_several_and_a_file(smtp_server: ServerFactory, world: World, tmp_path: Path) -> None:
+    bad = Behaviour(tls=Tls.STARTTLS, certificate=world.served("wrong_name", PLACE))
+    with (
+        smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as first,
+        smtp_server(bad) as second,
+        closed_port() as third,
+    ):
+        ports = [first.port, second.port, third]
+        relays = [f"tls://{PLACE}:{port}" for port in ports]
+        file = tmp_path / "relays"
+        file.write_text(f"# ours\n\n{relays[1]}\n  {relays[2]}\n")
+        run = command("check", "--json", "--file", str(file), relays[0])
+        piped = command("check", "--file", "-", typed=f"{relays[0]}\n{relays[2]}\n")
+    found = json.loads(run.stdout)
+    assert found["version"] == 1
+    assert [each["relay"] for each in found["relays"]] == relays
+    assert [each["verdict"] for each in found["relays"]] == ["verified", "refused", "unreachable"]
+    assert run.returncode == 1
+    assert piped.returncode == 2
+    assert piped.stdout.index(relays[0]) < piped.stdout.index(relays[2])
+
+
+def test_json(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        run = command("check", "--json", f"tls://{PLACE}:{server.port}")
+    (found,) = json.loads(run.stdout)["relays"]
+    assert list(found) == [
+        "relay",
+        "verdict",
+        "summary",
+        "remedy",
+        "cause",
+        "address",
+        "steps",
+        "greeting",
+        "tls",
+        "names",
+        "matched",
+        "chain",
+        "trust",
+        "pins",
+        "extensions",
+        "mechanisms",
+        "size_limit",
+        "hints",
+    ]
+    assert found["verdict"] == "verified"
+    assert found["tls"]["version"] == "TLSv1.3"
+    assert (found["names"], found["matched"]) == ([PLACE], PLACE)
+    assert [each["subject"] for each in found["chain"]] == ["O=Bed Mail", "CN=Bed Root,O=Bed Trust Services"]
+    assert found["chain"][0]["days_left"] == 89
+    assert found["mechanisms"] == ["PLAIN", "LOGIN"]
+    assert set(found["pins"]) == {"smtpverify", "spki", "mercurial", "openssl", "curl", "msmtp"}
+    for spelling in found["pins"].values():
+        smtpverify.Pin.parse(spelling)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "no relay was given"),
+        (("http://localhost",), "scheme: http:// is unknown"),
+        (("lmtp://localhost:24",), "LMTP is without TLS"),
+        (("--pin", "x", "localhost"), "pin 'x'"),
+        (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file"),
+        (("--file", "/nowhere"), "/nowhere: "),
+    ],
+)
+def test_usage(arguments: tuple[str, ...], why: str) -> None:
+    run = command("check", *arguments)
+    assert (run.returncode, run.stdout) == (64, "")
+    assert why in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_everywhere(
+    smtp_server: ServerFactory,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On the ports that a provider may have, in the order of preference; those of the test stand in."""
+    with (
+        smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as starttls,
+        smtp_server(tls=Tls.STARTTLS, certificate=world.served("wrong_name", PLACE)) as wrong,
+        closed_port() as nobody,
+    ):
+        ways = (f"smtps://{{}}:{nobody}", f"tls://{{}}:{starttls.port}")
+        monkeypatch.setattr(check, "_EVERYWHERE", ways)
+        assert cli.main(["check", "--all", PLACE]) == 0
+        assert capsys.readouterr().out.endswith(f"✓ use tls://{PLACE}:{starttls.port}\n")
+        monkeypatch.setattr(check, "_EVERYWHERE", (*ways, f"tls://{{}}:{wrong.port}"))
+        assert cli.main(["check", "--all", PLACE]) == 1
+        assert capsys.readouterr().out.endswith(f"✓ use tls://{PLACE}:{starttls.port}\n")
+        monkeypatch.setattr(check, "_EVERYWHERE", ways[:1])
+        assert cli.main(["check", "--all", PLACE]) == 2
+        assert capsys.readouterr().out.endswith("✗ localhost: none of these can be used\n")
+    assert [way.format("h") for way in ("smtps://{}:465", "tls://{}:587")] == ["smtps://h:465", "tls://h:587"]
+
+
+# --- pin -----------------------------------------------------------------------------------------
+
+
+def test_pins(smtp_server: ServerFactory, world: World) -> None:
+    certificate = world.served("self_signed_leaf", PLACE)
+    leaf = smtpverify.Certificate.from_der(certificate.leaf_der)
+    expected = f"{smtpverify.Pin.of_certificate(leaf)}\n{smtpverify.Pin.of_spki(leaf)}\n"
+    with smtp_server(tls=Tls.STARTTLS, certificate=certificate) as server:
+        run = command("pin", f"tls://{PLACE}:{server.port}")
+        pinned = command("pin", f"tls://{PLACE}:{server.port}?pin-only={run.stdout.split()[0]}")
+    assert (run.returncode, run.stdout) == (1, expected)
+    assert run.stderr.startswith("✗ nobody vouches for these pins: the certificate is self-signed")
+    assert (pinned.returncode, pinned.stdout) == (0, expected)
+    assert pinned.stderr.startswith(f"✓ verified: {PLACE}: pinned sha256:")
+    assert nothing_said(server)
+
+
+def test_pins_of_several(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.IMPLICIT, certificate=world.good(PLACE)) as server, closed_port() as port:
+        run = command("pin", f"smtps://{PLACE}:{server.port}", f"tls://{PLACE}:{port}")
+    assert run.returncode == 2
+    lines = run.stdout.splitlines()
+    assert (lines[0], lines[3]) == (f"# smtps://{PLACE}:{server.port}", f"# tls://{PLACE}:{port}")
+    assert len(lines) == 4
+    assert "✗ unreachable: Connection refused" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["check", "pin", "login"])
+def test_help_has_an_example(name: str) -> None:
+    run = command(name, "--help")
+    assert run.returncode == 0
+    assert f"  smtpverify {name} " in run.stdout
