@@ -184,6 +184,15 @@ def test_octets_in_utf8_are_smtplibs(message: EmailMessage) -> None:
     assert "To: b\u00e9@example.org\r\n".encode() in octets
 
 
+@pytest.mark.parametrize("kind", [Message, MIMEText])
+def test_octets_of_the_old_kind_in_utf8(kind: Any) -> None:
+    """compat32, of which smtplib asks in vain for UTF-8, writes headers by RFC 2047 as ever."""
+    message = kind("hello") if kind is MIMEText else kind()
+    message["From"], message["To"] = "a@x.org", "b\u00f6b@x.org"
+    assert flattened(message, utf8=True) == flattened(message, utf8=False)
+    assert b"To: =?utf-8?" in flattened(message, utf8=True)
+
+
 @pytest.mark.parametrize("field", ["Bcc", "Resent-Bcc", "BCC"])
 def test_who_is_hidden_stays_so(field: str) -> None:
     """RFC 5322 3.6.3; and the message of the caller keeps them."""

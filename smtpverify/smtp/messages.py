@@ -62,7 +62,7 @@ def flattened(message: Message[Any, Any], *, utf8: bool) -> bytes:
     del shown["Bcc"]
     del shown["Resent-Bcc"]
     policy: Any = message.policy
-    if utf8:
+    if utf8 and hasattr(policy, "utf8"):  # compat32 has no such thing, and encodes by RFC 2047
         policy = policy.clone(utf8=True)
     if _is_signed(message):
         policy = _keeping_headers(policy)
