@@ -1,7 +1,7 @@
 """Every check of smtpverify, the same on a developer's machine and in CI.
 
-`nox` runs all but the benchmarks, on each interpreter of `VERSIONS` that is found and runs. With
-`CI` set in the environment a missing one of `REQUIRED` is a failure.
+`nox` runs all but the benchmarks and the fuzzers, on each interpreter of `VERSIONS` that is found and
+runs. With `CI` set in the environment a missing one of `REQUIRED` is a failure.
 """
 
 from __future__ import annotations
@@ -156,3 +156,12 @@ def bench(session: nox.Session) -> None:
     """The benchmarks."""
     session.install("-e", ".", *group("bench"))
     session.run("python", "-m", "benchmarks.run", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(python=NEWEST, default=False)
+def fuzz(session: nox.Session) -> None:
+    """The fuzz targets, by atheris where it has a wheel; arguments after `--` go to fuzz.run."""
+    session.install("-e", ".")
+    # It is built of libFuzzer, and where there is no wheel, there is no compiler for it either.
+    session.install("--only-binary=:all:", *group("fuzz"), success_codes=[0, 1, 2])
+    session.run("python", "-m", "fuzz.run", *session.posargs, env=TEST_ENV)
