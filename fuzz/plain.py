@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,16 +41,19 @@ class Coverage:
         before, self._before = self._before, len(self._seen)
         return self._before > before
 
+    # Whoever else is watching, such as the coverage of the tests, goes on afterwards.
+
     def __enter__(self) -> Coverage:
         if sys.version_info >= (3, 12):
             monitoring: Any = sys.monitoring
-            monitoring.use_tool_id(monitoring.COVERAGE_ID, "fuzz")
-            monitoring.register_callback(monitoring.COVERAGE_ID, monitoring.events.LINE, self._on_line)
-            monitoring.set_events(monitoring.COVERAGE_ID, monitoring.events.LINE)
+            self._tool = next(tool for tool in (4, 3) if monitoring.get_tool(tool) is None)
+            monitoring.use_tool_id(self._tool, "fuzz")
+            monitoring.register_callback(self._tool, monitoring.events.LINE, self._on_line)
+            monitoring.set_events(self._tool, monitoring.events.LINE)
             monitoring.restart_events()  # lines that were reached for another target
         else:
+            self._traced = sys.gettrace()
             sys.settrace(self._trace)
-            threading.settrace(self._trace)
         return self
 
     def __exit__(
@@ -59,11 +61,10 @@ class Coverage:
     ) -> None:
         if sys.version_info >= (3, 12):
             monitoring: Any = sys.monitoring
-            monitoring.set_events(monitoring.COVERAGE_ID, 0)
-            monitoring.free_tool_id(monitoring.COVERAGE_ID)
+            monitoring.set_events(self._tool, 0)
+            monitoring.free_tool_id(self._tool)
         else:
-            sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            sys.settrace(self._traced)
 
     def _on_line(self, code: CodeType, line: int) -> Any:
         if code.co_filename.startswith(self._folder):
