@@ -105,7 +105,8 @@ class ScriptedServer:
         if reset:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         else:
-            self._sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the client was quicker, by a RST
+                self._sock.shutdown(socket.SHUT_WR)
         raise _Over
 
     def _may_die(self, step: str) -> None:
