@@ -81,7 +81,12 @@ def _check_secrets(relay: Relay) -> None:
 
 def _check_parts(relay: Relay, given: str) -> None:
     """By the standard library's reader, which must find the same user, password and port."""
-    split = urlsplit(given)
+    try:
+        split = urlsplit(given)
+    except ValueError:  # brackets in a password, by which it is confused
+        assert relay.user is not None
+        assert set("[]") & set(given)
+        return
     assert split.scheme == relay.scheme
     assert split.port == relay.port
     for other, ours in ((split.username, relay.user), (split.password, relay.password)):
