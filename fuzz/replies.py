@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import smtplib
+import socket
 
 from smtpverify.errors import MalformedReplyError
 from smtpverify.smtp.channel import Channel, PeerClosed
@@ -28,6 +29,9 @@ def check(octets: bytes) -> None:
     step = cut % 64 + 1
     assert _parsed([octets[at : at + step] for at in range(0, len(octets), step)]) == expected
     assert _read(octets) == expected
+    assert _heard([octets[at : at + step] for at in range(0, len(octets), step)][:64]) == _expected(
+        octets[: 64 * step]
+    )
     replies = [one for one in expected if isinstance(one, tuple)]
     stock = smtplib.SMTP(local_hostname="client.example.org")
     stock.file = io.BytesIO(octets)
@@ -77,6 +81,26 @@ def _read(octets: bytes) -> Outcome:
             return [*found, "malformed"]
         except PeerClosed:
             assert channel.ended
+            return [*found, "more"]
+
+
+def _heard(pieces: list[bytes]) -> Outcome:
+    """From a socket, on which somebody looks at each piece as it comes."""
+    near, far = socket.socketpair()
+    channel, found = Channel(near), Outcome()
+    with near, far:
+        try:
+            for piece in pieces:
+                far.sendall(piece)
+                channel.unread()
+                while (reply := channel.received_reply()) is not None:
+                    found.append(tuple(reply))
+            far.shutdown(socket.SHUT_WR)
+            while True:
+                found.append(tuple(channel.read(5.0)))
+        except MalformedReplyError:
+            return [*found, "malformed"]
+        except PeerClosed:
             return [*found, "more"]
 
 
