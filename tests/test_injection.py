@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import re
 import smtplib
 from dataclasses import dataclass, field
@@ -165,6 +166,8 @@ def attribute(name: str, call: Callable[[SMTP], object]) -> Callable[[SMTP, Any]
     return with_it
 
 
+AUTH = rf"AUTH {LINE}(?:\nAUTH {LINE})*"
+USERS = (f"user{number}" for number in itertools.count())  # nobody logs in twice
 RESET = r"(?:RSET\nmail [^\n]*)"
 ROWS: dict[str, list[Row]] = {
     "putcmd(cmd)": [Row(lambda smtp, bad: (smtp.putcmd(bad), smtp.getreply()), LINE)],
@@ -229,8 +232,8 @@ ROWS: dict[str, list[Row]] = {
         Row(lambda smtp, bad: many(smtp, SENDER, [RECIPIENT, bad], "x"), TRANSACTION),
         Row(lambda smtp, bad: many(smtp, letter(To=bad)), TRANSACTION),
     ],
-    "login(user)": [Row(lambda smtp, bad: smtp.login(bad, "secret"), rf"AUTH {LINE}(?:\nAUTH {LINE})*")],
-    "login(password)": [Row(lambda smtp, bad: smtp.login("alice", bad), rf"AUTH {LINE}(?:\nAUTH {LINE})*")],
+    "login(user)": [Row(lambda smtp, bad: smtp.login(bad, "secret"), AUTH)],
+    "login(password)": [Row(lambda smtp, bad: smtp.login(next(USERS), bad), AUTH)],
     "auth(mechanism)": [Row(lambda smtp, bad: smtp.auth(bad, lambda _=None: "x"), f"AUTH(?: {LINE})?")],
     "auth(authobject)": [Row(lambda smtp, bad: smtp.auth("PLAIN", lambda _=None: bad), f"AUTH {LINE}")],
     # Attributes that smtplib's callers write.
