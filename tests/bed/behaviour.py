@@ -196,8 +196,15 @@ class Connection:
 
     def leaked(self) -> list[str]:
         """Return the lines that gave away an address, mail or a credential; in TLS counts too."""
-        lines = self.clear_commands + self.secure_commands
-        return [line for line in lines if line.partition(" ")[0].upper() not in HARMLESS]
+        return _telling(self.clear_commands + self.secure_commands)
+
+    def leaked_in_clear(self) -> list[str]:
+        """Return those of them that came in plaintext."""
+        return _telling(self.clear_commands)
+
+
+def _telling(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.partition(" ")[0].upper() not in HARMLESS]
 
 
 def _lines(received: bytearray) -> list[str]:

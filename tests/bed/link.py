@@ -268,7 +268,8 @@ class Link:
     def finish(self) -> None:
         """Close our direction, in TLS with a close_notify; the client's remains to be drained."""
         if self._tls is not None:
-            with contextlib.suppress(ssl.SSLWantReadError):  # for the client's close_notify
+            # It would wait for the client's close_notify, and the client may have more to say.
+            with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
             self._flush()
         with contextlib.suppress(OSError):  # the client may have closed before

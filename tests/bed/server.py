@@ -149,7 +149,7 @@ class Server:
                 self._begin(sock)
 
     def _begin(self, sock: socket.socket) -> None:
-        record = Connection(len(self.connections))
+        record = self.new_record(len(self.connections))
         self.connections.append(record)
         behaviour = self.behaviours[min(record.number, len(self.behaviours) - 1)]
         if not self.path:
@@ -165,10 +165,10 @@ class Server:
 
     def _serve(self, sock: socket.socket, behaviour: Behaviour, record: Connection) -> None:
         self._local.behaviour, self._local.record = behaviour, record
-        link = Link(sock, self._stop, record)
+        link = self.link_type(sock, self._stop, record)
         end = End.SCRIPTED
         try:
-            Session(link, behaviour, record, lambda: self._context(behaviour)).run()
+            self.converse(link, behaviour, record, lambda: self._context(behaviour))
         except Ended as ended:
             end = ended.end
             if end in (End.RESET, End.STOPPED):  # noticed in sending, perhaps: read what there is
@@ -178,6 +178,20 @@ class Server:
         finally:
             link.close()
             record.end = end
+
+    # What another kind of server does in another way.
+
+    link_type: type[Link] = Link
+
+    def new_record(self, number: int) -> Connection:
+        """Return what a connection is to be recorded in."""
+        return Connection(number)
+
+    def converse(
+        self, link: Link, behaviour: Behaviour, record: Connection, context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Converse until `Ended`, or to the end."""
+        Session(link, behaviour, record, context).run()
 
     # Certificates.
 
