@@ -1,7 +1,8 @@
 """Every check of smtpverify, the same on a developer's machine and in CI.
 
-`nox` runs all but the benchmarks and the fuzzers, on each interpreter of `VERSIONS` that is found and
-runs. With `CI` set in the environment a missing one of `REQUIRED` is a failure.
+`nox` runs all but the comparisons with other clients (`hostile`, `bench`) and the fuzzers, on each
+interpreter of `VERSIONS` that is found and runs. With `CI` set in the environment a missing one of
+`REQUIRED` is a failure.
 """
 
 from __future__ import annotations
@@ -149,6 +150,13 @@ def docs(session: nox.Session) -> None:
     """The documentation, where every warning and broken reference is an error."""
     session.install("-e", ".", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", str(Path("build", "docs")))
+
+
+@nox.session(python=NEWEST, default=False)
+def hostile(session: nox.Session) -> None:
+    """The hostile servers, for smtplib and aiosmtplib too; `-- --write docs/hostile.md` keeps the results."""
+    session.install("-e", ".", *group("bench"), *group("test"))
+    session.run("python", "-m", "tests.hostile.run", *session.posargs, env=TEST_ENV)
 
 
 @nox.session(python=NEWEST, default=False)
