@@ -51,3 +51,17 @@ def test_the_pages_name_every_cause_error_and_scheme() -> None:
     relays = (ROOT / "docs" / "relays.md").read_text("utf-8")
     schemes = {scheme for dialect in DIALECTS.values() for scheme in dialect}
     assert [scheme for scheme in schemes if f"`{scheme}://" not in relays] == []
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/threat-model.md"])
+def test_the_tests_that_show_a_promise_are_there(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+\.py|names_table\.py)`", (ROOT / page).read_text("utf-8")))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_every_promise_names_its_tests() -> None:
+    model = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    promises = model.partition("| promise |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(promises) > 15
+    assert [promise for promise in promises if not re.search(r"`test_\w+\.py`", promise)] == []
