@@ -36,6 +36,7 @@ from .errors import (
     DeliveryUnknownError,
     HostnameMismatchError,
     InsecureContextError,
+    InsecureContextWarning,
     LMTPDataError,
     MalformedReplyError,
     MessageTooLargeError,
@@ -80,7 +81,9 @@ __all__ = [
     "DistinguishedName",
     "HostnameMismatchError",
     "IdentifierKind",
+    "Injection",
     "InsecureContextError",
+    "InsecureContextWarning",
     "LMTPDataError",
     "MalformedReplyError",
     "MessageTooLargeError",
@@ -129,6 +132,8 @@ __all__ = [
     "connect",
     "create_context",
     "enhanced_status",
+    "extract_from_smtplib",
+    "inject_into_smtplib",
     "quoteaddr",
     "quotedata",
 ]
@@ -136,6 +141,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .inject import Injection, extract_from_smtplib, inject_into_smtplib
     from .relay import Relay
     from .schemes import Mode
     from .smtp.client import LMTP, SMTP, SMTP_SSL
@@ -155,6 +161,9 @@ else:
     # Loaded when first asked for: together they cost as much again as smtplib, and many a program
     # imports a mail library without sending mail.
     _LATE = {
+        "Injection": "inject",
+        "extract_from_smtplib": "inject",
+        "inject_into_smtplib": "inject",
         "Mode": "schemes",
         "Relay": "relay",
         "LMTP": "smtp.client",

@@ -23,6 +23,7 @@ __all__ = [
     "DeliveryUnknownError",
     "HostnameMismatchError",
     "InsecureContextError",
+    "InsecureContextWarning",
     "LMTPDataError",
     "MalformedReplyError",
     "MessageTooLargeError",
@@ -290,3 +291,7 @@ class PlaintextWarning(UserWarning):
 
 class PlaintextFallbackWarning(PlaintextWarning):
     """An opportunistic relay URL fell back to plaintext."""
+
+
+class InsecureContextWarning(UserWarning):
+    """A program gave a context that accepts an impostor; the server was verified by ours in its place."""

@@ -49,6 +49,7 @@ BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
 WARNINGS: dict[type[Warning], type[Warning]] = {
     errors.PlaintextWarning: UserWarning,
     errors.PlaintextFallbackWarning: errors.PlaintextWarning,
+    errors.InsecureContextWarning: UserWarning,
 }
 
 every = pytest.mark.parametrize("kind", BASES, ids=lambda kind: kind.__name__)

@@ -37,9 +37,55 @@ if TYPE_CHECKING:
     from ..tls.trust import Trust
     from .attempts import Attempt
 
-__all__ = ["Session", "one_of", "with_client_certificate"]
+__all__ = [
+    "EXCHANGED",
+    "NOT_OFFERED",
+    "Session",
+    "injected",
+    "one_of",
+    "refused",
+    "warn_caller",
+    "with_client_certificate",
+]
 
 _RFC_5321 = Timeouts()
+
+
+# What a connection is closed for: cause, summary and remedy.
+NOT_OFFERED = (
+    Cause.STARTTLS_NOT_OFFERED,
+    "the server does not offer STARTTLS",
+    (
+        "If it used to, somebody may be between you and the server. Some servers speak TLS from the "
+        "first byte instead: smtps://, port 465."
+    ),
+)
+EXCHANGED = (
+    Cause.PLAINTEXT_NOT_TLS,
+    "the connection was in TLS, and its socket was exchanged for one without",
+    "Leave `sock` as it is, or put a socket of the ssl module there.",
+)
+
+
+def refused(code: int, reply: bytes) -> tuple[Cause, str, str]:
+    """STARTTLS was offered, and then refused."""
+    return (
+        Cause.STARTTLS_REFUSED,
+        f"the server refused STARTTLS: {code} {printable(reply)}",
+        "Ask the server's administrator; a code 454 may pass by itself.",
+    )
+
+
+def injected(where: str, waiting: bytes) -> tuple[Cause, str, str]:
+    """Octets came in plaintext around the reply to STARTTLS."""
+    return (
+        Cause.PLAINTEXT_INJECTED,
+        f"plaintext came {where} the change to TLS: '{printable(waiting, 60)}'",
+        (
+            "Somebody between you and the server may have put it there (RFC 3207 4.2); "
+            "tell the server's administrator."
+        ),
+    )
 
 
 class Session(_SMTP):
@@ -124,24 +170,13 @@ class Session(_SMTP):
 
     def _start_tls(self, context: ssl.SSLContext | None, trust: Trust) -> tuple[int, bytes]:
         if not self.has_extn("starttls"):
-            raise self._failed(
-                TLSRequiredError,
-                Cause.STARTTLS_NOT_OFFERED,
-                "the server does not offer STARTTLS",
-                "If it used to, somebody may be between you and the server. Some servers speak TLS from the "
-                "first byte instead: smtps://, port 465.",
-            )
+            raise self._failed(TLSRequiredError, *NOT_OFFERED)
         self._nothing_waits("ahead of")
         code, reply = self.docmd("STARTTLS")
         if code != 220:
-            refused = self._failed(
-                STARTTLSRefusedError,
-                Cause.STARTTLS_REFUSED,
-                f"the server refused STARTTLS: {code} {printable(reply)}",
-                "Ask the server's administrator; a code 454 may pass by itself.",
-            )
-            refused.smtp_code, refused.smtp_error = code, reply
-            raise refused
+            error = self._failed(STARTTLSRefusedError, *refused(code, reply))
+            error.smtp_code, error.smtp_error = code, reply
+            raise error
         self._nothing_waits("behind")
         self.sock = self._secure(self.sock, context, trust)
         self.file = None
@@ -155,13 +190,7 @@ class Session(_SMTP):
             raise self._injected(where, waiting)
 
     def _injected(self, where: str, waiting: bytes) -> Any:
-        return self._failed(
-            PlaintextInjectionError,
-            Cause.PLAINTEXT_INJECTED,
-            f"plaintext came {where} the change to TLS: '{printable(waiting, 60)}'",
-            "Somebody between you and the server may have put it there (RFC 3207 4.2); "
-            "tell the server's administrator.",
-        )
+        return self._failed(PlaintextInjectionError, *injected(where, waiting))
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
         if self._open_channel is not None and self._open_channel.sock is sock:
@@ -188,12 +217,7 @@ class Session(_SMTP):
             return
         peer = None
         if (self._secured_by_scheme or self._peer is not None) and not is_tls(sock):
-            raise self._failed(
-                TLSRequiredError,
-                Cause.PLAINTEXT_NOT_TLS,
-                "the connection was in TLS, and its socket was exchanged for one without",
-                "Leave `sock` as it is, or put a socket of the ssl module there.",
-            )
+            raise self._failed(TLSRequiredError, *EXCHANGED)
         if is_tls(sock):
             try:
                 peer = identify(sock, self._server_name(), self._effective_trust())
@@ -277,11 +301,7 @@ class Session(_SMTP):
         self._refusal = error
 
     def _warn(self, category: type[Warning], message: str) -> None:
-        """Warn in the name of whoever called into the mail classes."""
-        frame, level = sys._getframe(1), 3  # the level at which warn() would name the frame above
-        while frame.f_back is not None and _is_mail_code(frame.f_back.f_globals.get("__name__")):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(message, category, stacklevel=level)
+        warn_caller(category, message)
 
     # --- the signature of the running Python -----------------------------------------------------
 
@@ -314,6 +334,14 @@ def with_client_certificate(trust: Trust, keyfile: Any, certfile: Any) -> Trust:
     if keyfile is None and certfile is None:
         return trust
     return dataclasses.replace(trust, client_cert=certfile, client_key=keyfile)
+
+
+def warn_caller(category: type[Warning], message: str) -> None:
+    """Warn in the name of whoever called into the mail classes."""
+    frame, level = sys._getframe(), 2  # the level at which warn() would name the frame above
+    while frame.f_back is not None and _is_mail_code(frame.f_back.f_globals.get("__name__")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _is_mail_code(module: object) -> bool:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from .names import ReferenceIdentifier
     from .trust import Trust
 
-__all__ = ["check_context", "identify", "is_tls", "secure", "still_has_tls", "would_block"]
+__all__ = [
+    "check_context",
+    "identify",
+    "is_tls",
+    "secure",
+    "still_has_tls",
+    "verifies_chain",
+    "would_block",
+]
 
 
 def check_context(context: ssl.SSLContext) -> None:
@@ -48,6 +56,13 @@ def check_context(context: ssl.SSLContext) -> None:
         )
 
 
+def verifies_chain(context: object) -> bool:
+    """Whether a context verifies the chain; the name is matched after its handshake in any case."""
+    if isinstance(context, VerifyingContext):
+        return True
+    return isinstance(context, ssl.SSLContext) and context.verify_mode == ssl.CERT_REQUIRED
+
+
 def is_tls(sock: object) -> bool:
     """Whether a socket does TLS, in the standard library's way or in pyOpenSSL's."""
     return (
@@ -71,7 +86,12 @@ def would_block(error: OSError) -> str:
 
 
 def secure(
-    sock: socket.socket, server_hostname: str | bytes, trust: Trust, context: ssl.SSLContext | None = None
+    sock: socket.socket,
+    server_hostname: str | bytes,
+    trust: Trust,
+    context: ssl.SSLContext | None = None,
+    *,
+    chain_suffices: bool = False,
 ) -> tuple[ssl.SSLSocket, PeerIdentity]:
     """Set TLS up on a connected socket and verify the peer.
 
@@ -80,6 +100,7 @@ def secure(
         server_hostname: whom the peer must prove to be.
         trust: what is believed of it. With a `context` its pins count, and the context's roots.
         context: a caller's own verifying context, or None for that of `trust`.
+        chain_suffices: take a context that verifies the chain and leaves the name to us.
 
     Raises:
         InsecureContextError: the context does not verify, or the trust has roots, a client certificate
@@ -91,7 +112,8 @@ def secure(
     try:
         if context is None:
             context = create_context(trust)
-        check_context(context)
+        if not (chain_suffices and verifies_chain(context)):
+            check_context(context)
         _check_agreement(context, trust)
         if isinstance(context, VerifyingContext):
             wrapped = context.wrap_socket(sock, server_hostname=server_hostname)
