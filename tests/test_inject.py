@@ -162,9 +162,15 @@ def by_hand(smtp: Any, context: ssl.SSLContext, name: str | None = HOST) -> None
 
 def put_in_place(smtp: Any, port: int, context: ssl.SSLContext) -> None:
     raw = socket.create_connection((HOST, port), TIMEOUT)
+    smtp._host = HOST
     smtp.sock = context.wrap_socket(raw, server_hostname=HOST)
     smtp.file = smtp.sock.makefile("rb")
     smtp.getreply()
+
+
+def connect_with(smtp: Any, port: int, context: ssl.SSLContext) -> None:
+    smtp.context = context
+    smtp.connect(HOST, port)
 
 
 def connect_and_start(smtp: Any, host: Any, port: Any) -> None:
@@ -243,15 +249,12 @@ WAYS = {
     "SMTP_SSL with a context exchanged for one that verifies nothing": Way(
         implicit_server,
         unconnected_tls,
-        lambda smtp, port, world: (setattr(smtp, "context", unverified()), smtp.connect(HOST, port)),
+        lambda smtp, port, world: connect_with(smtp, port, unverified()),
     ),
     "SMTP_SSL with a context that verifies": Way(
         implicit_server,
         unconnected_tls,
-        lambda smtp, port, world: (
-            setattr(smtp, "context", world.client_context()),
-            smtp.connect(HOST, port),
-        ),
+        lambda smtp, port, world: connect_with(smtp, port, world.client_context()),
     ),
     "SMTP_SSL with a socket of its own": Way(
         implicit_server,
@@ -261,14 +264,9 @@ WAYS = {
     "a socket put in place": Way(
         implicit_server,
         lambda port: SMTP(timeout=TIMEOUT),
-        lambda smtp, port, world: (
-            setattr(smtp, "_host", HOST),
-            put_in_place(smtp, port, by_chain_alone(world)),
-        ),
+        lambda smtp, port, world: put_in_place(smtp, port, by_chain_alone(world)),
     ),
 }
-# The program's own handshake refuses what it can see itself.
-THEIRS = {"put in place", "by hand", "its own send()"}
 
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 every_impostor = pytest.mark.parametrize("kind", IMPOSTORS)
@@ -296,17 +294,22 @@ def test_a_good_server_gets_the_mail(
 def test_an_impostor_gets_nothing(
     way: Way, kind: str, smtp_server: ServerFactory, world: World, injected: None
 ) -> None:
+    def program(smtp: smtplib.SMTP) -> None:
+        way.secure(smtp, server.port, world)
+        smtp.ehlo()  # where the handshake was the program's, the verdict comes with the first command
+
+    # The program's own handshake refuses what it can see itself.
+    refused = (smtpverify.PeerVerificationError, ssl.SSLCertVerificationError)
     with smtp_server(way.server, certificate=world.served(kind)) as server:
         smtp = way.make(server.port)
-        with pytest.raises((smtpverify.PeerVerificationError, ssl.SSLCertVerificationError)) as caught:
-            way.secure(smtp, server.port, world)
-            smtp.ehlo()  # where the handshake was the program's, the verdict comes with the first command
+        with pytest.raises(refused) as caught:
+            program(smtp)
         if isinstance(caught.value, smtpverify.PeerVerificationError):
-            expected, cause = IMPOSTORS[kind]
-            assert type(caught.value) is expected
+            assert type(caught.value) is IMPOSTORS[kind][0]
+            assert caught.value.diagnosis is not None
+            assert caught.value.diagnosis.cause is IMPOSTORS[kind][1]
             assert (caught.value.host, caught.value.port) == (HOST, server.port)
-            if way.server.tls is Tls.STARTTLS and "context" not in str(way):
-                assert caught.value.diagnosis is not None
+            assert smtp.sock is None
         smtp.close()
     assert server.leaked() == []
 
@@ -325,10 +328,10 @@ def careless(way: Way, smtp: Any, port: int, world: World) -> None:
         lambda: smtp.rcpt("bob@example.org"),
         lambda: smtp.data(MESSAGE),
         lambda: smtp.verify("bob@example.org"),
-        lambda: smtp.ehlo(),
-        lambda: smtp.starttls(),
+        smtp.ehlo,
+        smtp.starttls,
         lambda: smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE),
-        lambda: smtp.quit(),
+        smtp.quit,
     ]
     for step in steps:
         with contextlib.suppress(*SWALLOWED):
@@ -356,3 +359,924 @@ def test_a_careless_program_leaks_nothing(
         careless(way, way.make(server.port), server.port, world)
     assert server.leaked() == []
     assert server.messages == []
+
+
+def test_without_injection_an_impostor_gets_everything(smtp_server: ServerFactory, world: World) -> None:
+    """What the tests above refuse is what smtplib does by itself."""
+    with smtp_server(starttls_server, certificate=world.served("unknown_issuer")) as server:
+        smtp = connected(server.port)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+# --- what a program that fails is told -----------------------------------------------------------
+
+
+def test_starttls_that_is_not_to_be_had_closes_for_good(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(stripped) as server:
+        smtp = connected(server.port)
+        failed = refusal(smtpverify.TLSRequiredError, Cause.STARTTLS_NOT_OFFERED, smtp.starttls)
+        assert isinstance(failed, smtplib.SMTPNotSupportedError)
+        assert str(failed) == f"{HOST}:{server.port}: the server does not offer STARTTLS"
+        for command in (smtp.noop, smtp.quit, lambda: smtp.login("alice", "secret"), smtp.starttls):
+            with pytest.raises(smtplib.SMTPServerDisconnected, match=r"not offer STARTTLS$") as caught:
+                command()
+            assert str(caught.value).startswith(f"the connection was closed: {HOST}:{server.port}: ")
+            assert caught.value.__cause__ is failed
+    assert server.leaked() == []
+
+
+def test_starttls_that_is_refused_raises_with_the_reply(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(starttls_server, starttls=Starttls.REFUSED) as server:
+        smtp = connected(server.port)
+        failed = refusal(smtpverify.STARTTLSRefusedError, Cause.STARTTLS_REFUSED, smtp.starttls)
+        assert isinstance(failed, smtplib.SMTPResponseException)
+        assert (failed.smtp_code, failed.smtp_error[:5]) == (454, b"4.7.0")
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+@pytest.mark.parametrize(
+    "kind", [Starttls.INJECTED_AHEAD, Starttls.INJECTED_SAME_SEGMENT, Starttls.INJECTED_FRAGMENT]
+)
+@pytest.mark.parametrize("hand", [False, True])
+def test_plaintext_around_the_change_to_tls(
+    kind: Starttls, hand: bool, smtp_server: ServerFactory, world: World, injected: None
+) -> None:
+    with smtp_server(starttls_server, starttls=kind) as server:
+        smtp = connected(server.port)
+        smtp.ehlo()
+        work = (lambda: by_hand(smtp, world.client_context())) if hand else smtp.starttls
+        error = refusal(smtpverify.PlaintextInjectionError, Cause.PLAINTEXT_INJECTED, work)
+        assert isinstance(error, smtplib.SMTPServerDisconnected)
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_what_a_stale_file_has_read_is_no_reply(
+    smtp_server: ServerFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that changes to TLS before it is injected, and keeps the file of the plaintext connection."""
+    with smtp_server(starttls_server, starttls=Starttls.INJECTED_SAME_SEGMENT) as server:
+        smtp: Any = connected(server.port)
+        smtp.docmd("STARTTLS")
+        smtp.sock = world.client_context().wrap_socket(smtp.sock, server_hostname=HOST)
+        with inject_into_smtplib():
+            refusal(smtpverify.PlaintextInjectionError, Cause.PLAINTEXT_INJECTED, smtp.ehlo)
+    assert server.leaked() == []
+
+
+def test_a_file_that_was_forgotten_is_made_anew(
+    smtp_server: ServerFactory, world: World, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = connected(server.port)
+        smtp.docmd("STARTTLS")
+        smtp.sock = world.client_context().wrap_socket(smtp.sock, server_hostname=HOST)
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_a_failed_greeting_is_smtplib_s_own(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(greeting="554 go away") as server, pytest.raises(smtplib.SMTPConnectError) as caught:
+        connected(server.port)
+    assert caught.value.smtp_code == 554
+
+
+def test_without_a_connection(injected: None) -> None:
+    for command in ("noop", "starttls", "ehlo", "quit"):
+        with pytest.raises(smtplib.SMTPServerDisconnected, match=r"please run connect\(\) first$"):
+            getattr(SMTP(), command)()
+
+
+def test_tls_within_tls(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(implicit_server) as server:
+        smtp = SMTP_SSL(HOST, server.port, timeout=TIMEOUT)
+        with pytest.raises(smtplib.SMTPNotSupportedError, match="in TLS already"):
+            smtp.starttls()
+        log_in_and_send(smtp)  # it goes on, as with smtplib
+        smtp.quit()
+    assert_sent(server)
+
+
+# --- plaintext -----------------------------------------------------------------------------------
+
+
+def test_credentials_do_not_go_in_plaintext(smtp_server: ServerFactory, injected: None, remote: None) -> None:
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError) as caught:
+            smtp.login("alice", "secret")
+        assert (caught.value.host, caught.value.port) == (HOST, server.port)
+        # Nor does mail that was to be sent behind a login.
+        with pytest.raises(
+            smtpverify.TLSRequiredError, match="since credentials were about to go in plaintext"
+        ):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_credentials_go_behind_starttls_after_all(
+    smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def opportunist(smtp: smtplib.SMTP) -> None:
+    """As five of the programs do of which the documentation tells."""
+    smtp.ehlo()
+    if smtp.has_extn("starttls"):
+        smtp.starttls()
+        smtp.ehlo()
+    log_in_and_send(smtp)
+
+
+def test_a_program_that_asks_for_starttls_politely(
+    smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        opportunist(smtp)
+        smtp.quit()
+    assert_sent(server)
+    with smtp_server(stripped) as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            opportunist(smtp)
+        smtp.close()
+    assert server.leaked() == []
+
+
+def test_loopback_and_unix_sockets_are_this_machine(
+    smtp_server: ServerFactory, injected: None, tmp_path: Path
+) -> None:
+    with smtp_server() as server:
+        smtp = SMTP("127.0.0.1", server.port, timeout=TIMEOUT)
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert [each.password for each in server.connections[0].credentials] == ["secret"]
+    with smtp_server(protocol=Protocol.LMTP, path=tmp_path / "lmtp") as server:
+        lmtp = LMTP(str(tmp_path / "lmtp"))
+        log_in_and_send(lmtp)
+        lmtp.quit()
+    assert len(server.messages) == 1
+
+
+def test_allowed_by_name(smtp_server: ServerFactory, remote: None) -> None:
+    with smtp_server() as server, inject_into_smtplib(allow_plaintext_login=True):
+        smtp = connected(server.port)
+        with pytest.warns(smtpverify.PlaintextWarning):
+            log_in_and_send(smtp)
+        smtp.quit()
+    assert len(server.messages) == 1
+
+
+class Proxied(SMTP):
+    """Reaches another machine by a proxy on this one, in the usual two ways."""
+
+    proxy_port: int
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return super()._get_socket("127.0.0.1", self.proxy_port, timeout)  # type: ignore[misc, no-any-return]
+
+
+class Foreign(socket.socket):
+    """The socket of a library that replaces those of the standard library."""
+
+
+def test_a_proxy_on_this_machine_is_not_the_server(
+    smtp_server: ServerFactory, injected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with smtp_server() as server:
+        smtp = Proxied(timeout=TIMEOUT)
+        smtp.proxy_port = server.port
+        smtp.connect(HOST, 25)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.close()
+        original = socket.socket
+        monkeypatch.setattr(socket, "socket", Foreign)
+        other = connected(server.port)
+        monkeypatch.setattr(socket, "socket", original)
+        assert type(other.sock) is Foreign
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            other.login("alice", "secret")
+        other.close()
+    assert server.leaked() == []
+
+
+def test_mail_in_plaintext_goes_with_a_warning(
+    smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.warns(smtpverify.PlaintextWarning, match="the mail goes in plaintext") as caught:
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.quit()
+    assert [warning.filename for warning in caught] == [__file__]  # once a connection
+    assert len(server.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "message", [b"Authentication-Results: example.org\r\n\r\nhello\r\n", b"AUTH PLAIN is a command.\r\n"]
+)
+def test_a_message_is_no_command(
+    message: bytes, smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.warns(smtpverify.PlaintextWarning):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], message)
+        smtp.quit()
+    assert [each.data for each in server.messages] == [message]
+
+
+def test_tls_required(smtp_server: ServerFactory, remote: None) -> None:
+    with inject_into_smtplib(require_tls=True), smtp_server() as server:
+        smtp = connected(server.port)
+        smtp.ehlo()
+        with pytest.raises(smtpverify.TLSRequiredError, match=r"since TLS is required$"):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_tls_required_and_there(smtp_server: ServerFactory, remote: None) -> None:
+    with inject_into_smtplib(require_tls=True), smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_mail_that_stays_on_this_machine_needs_no_tls(smtp_server: ServerFactory) -> None:
+    with inject_into_smtplib(require_tls=True), smtp_server() as server:
+        smtp = SMTP("localhost", server.port, timeout=TIMEOUT)
+        smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.quit()
+    assert len(server.messages) == 1
+
+
+def test_nothing_goes_in_plaintext_to_a_host_with_a_trust_of_its_own(
+    smtp_server: ServerFactory, world: World
+) -> None:
+    trust = Trust(world.root_file)
+    with inject_into_smtplib(trust_by_host={HOST.upper(): trust}), smtp_server() as server:
+        smtp = SMTP(f"{HOST}:{server.port}", timeout=TIMEOUT)
+        with pytest.raises(smtpverify.TLSRequiredError, match=r"since a trust was given for this host$"):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        assert server.leaked() == []
+        smtp = SMTP("localhost", server.port, timeout=TIMEOUT)
+        smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.quit()
+    assert len(server.messages) == 1
+
+
+def test_smtp_ssl_without_tls(smtp_server: ServerFactory, injected: None) -> None:
+    class Plain(SMTP_SSL):
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+            return socket.create_connection((host, port), timeout)
+
+    with smtp_server() as server:
+        smtp = Plain(HOST, server.port, timeout=TIMEOUT)
+        with pytest.raises(smtpverify.TLSRequiredError, match=r"since Plain speaks TLS from the first byte$"):
+            smtp.login("alice", "secret")
+    assert server.leaked() == []
+
+
+def test_a_socket_exchanged_for_one_without_tls(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = connected(server.port)
+        smtp.starttls()
+        smtp.sock.close()
+        smtp.sock, smtp.file = socket.create_connection((HOST, server.port), TIMEOUT), None
+        smtp.getreply()
+        refusal(smtpverify.TLSRequiredError, Cause.PLAINTEXT_NOT_TLS, smtp.ehlo)
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+@pytest.mark.parametrize("hand", [False, True])
+def test_tls_that_was_taken_down(
+    hand: bool, smtp_server: ServerFactory, world: World, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = connected(server.port)
+        if hand:
+            by_hand(smtp, world.client_context())
+        else:
+            smtp.starttls()
+        smtp.ehlo()
+        smtp.sock._sslobj = None  # as unwrap() does
+        with pytest.raises((smtpverify.TLSHandshakeError, smtplib.SMTPServerDisconnected)):
+            smtp.login("alice", "secret")
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+# --- contexts and sockets of the program's -------------------------------------------------------
+
+
+def test_a_socket_that_nobody_verified_is_refused_even_before_a_good_server(
+    smtp_server: ServerFactory, injected: None
+) -> None:
+    """Its chain can't be verified any more when the handshake is over."""
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        by_hand(smtp, unverified())
+        refusal(
+            smtpverify.UntrustedCertificateError,
+            Cause.CONTEXT_NOT_VERIFYING,
+            lambda: smtp.login("alice", "secret"),
+        )
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_tls_that_is_not_of_the_ssl_module(smtp_server: ServerFactory, injected: None) -> None:
+    class OtherTls:
+        def __init__(self, sock: Any) -> None:
+            self._sock = sock
+
+        def get_peer_certificate(self) -> None:
+            """As pyOpenSSL has it."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sock, name)
+
+    with smtp_server() as server:
+        smtp: Any = connected(server.port)
+        smtp.sock = OtherTls(smtp.sock)
+        error = refusal(smtpverify.UntrustedCertificateError, Cause.CONTEXT_NOT_VERIFYING, smtp.ehlo)
+        assert "set up by a OtherTls" in str(error)
+    assert server.leaked() == []
+
+
+@pytest.mark.parametrize("cls", [smtplib.SMTP, Own])
+def test_the_warning_names_the_line_that_gives_the_context(
+    cls: type[smtplib.SMTP], smtp_server: ServerFactory, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = cls(HOST, server.port, timeout=TIMEOUT)
+        with pytest.warns(smtpverify.InsecureContextWarning, match=f"^{HOST}: ") as caught:
+            smtp.starttls(context=unverified())
+        smtp.quit()
+    line = inspect.getsourcelines(Own.starttls)[1] + 1
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (caught[0].lineno == line) is (cls is Own)
+    assert "client certificate" in str(caught[0].message)
+
+
+def test_the_warning_of_a_constructor(smtp_server: ServerFactory, injected: None) -> None:
+    class Deep(SMTP_SSL):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+
+    with smtp_server(implicit_server) as server:
+        with pytest.warns(smtpverify.InsecureContextWarning) as caught:
+            smtp = Deep(HOST, server.port, timeout=TIMEOUT, context=unverified())
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert [warning.filename for warning in caught] == [__file__]
+    assert_sent(server)
+
+
+def test_a_warning_that_is_an_error_closes(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(smtpverify.InsecureContextWarning):
+                smtp.starttls(context=unverified())
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_what_is_no_context_is_replaced_too(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = connected(server.port)
+        with pytest.warns(smtpverify.InsecureContextWarning):
+            smtp.starttls(context=object())
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_a_program_s_own_ca_is_kept(smtp_server: ServerFactory, world: World, injected: None) -> None:
+    context = ssl.create_default_context(cafile=str(world.unknown_file))
+    with smtp_server(starttls_server, certificate=world.served("unknown_issuer")) as server:
+        smtp = connected(server.port)
+        smtp.starttls(context=context)
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        refusal(
+            smtpverify.UntrustedCertificateError,
+            Cause.UNKNOWN_ISSUER,
+            lambda: smtp.starttls(context=context),
+        )
+    assert server.leaked() == []
+
+
+def test_a_trust_with_roots_stands_in_place_of_the_program_s_context(
+    smtp_server: ServerFactory, world: World
+) -> None:
+    """Whoever injects has said whom to believe."""
+    with inject_into_smtplib(Trust(world.unknown_file)):
+        with smtp_server(starttls_server, certificate=world.served("unknown_issuer")) as server:
+            smtp = connected(server.port)
+            smtp.starttls(context=world.client_context())
+            log_in_and_send(smtp)
+            smtp.quit()
+        assert_sent(server)
+        with smtp_server(implicit_server) as server:
+            refusal(
+                smtpverify.UntrustedCertificateError,
+                Cause.UNKNOWN_ISSUER,
+                lambda: SMTP_SSL(HOST, server.port, timeout=TIMEOUT, context=world.client_context()),
+            )
+        assert server.leaked() == []
+
+
+@pytest.mark.parametrize("make", [unverified, ssl.create_default_context])
+@quietly
+def test_pins_count_whoever_makes_the_context(
+    make: Callable[[], ssl.SSLContext], smtp_server: ServerFactory, world: World
+) -> None:
+    with inject_into_smtplib(Trust(pins=pin_of(world.good()))), smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        smtp.starttls(context=make())
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+    with inject_into_smtplib(Trust(pins=OTHER_PIN)), smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        refusal(smtpverify.PinMismatchError, Cause.PIN_MISMATCH, lambda: smtp.starttls(context=make()))
+    assert server.leaked() == []
+
+
+def test_pins_alone_judge_a_socket_that_nobody_verified(smtp_server: ServerFactory, world: World) -> None:
+    served = world.served("self_signed_leaf")
+    with inject_into_smtplib(Trust(pins=pin_of(served), pins_only=True)):
+        with smtp_server(starttls_server, certificate=served) as server:
+            smtp = connected(server.port)
+            by_hand(smtp, unverified())
+            log_in_and_send(smtp)
+            smtp.quit()
+        assert_sent(server)
+        with smtp_server(starttls_server) as server:
+            smtp = connected(server.port)
+            by_hand(smtp, unverified())
+            refusal(smtpverify.PinMismatchError, Cause.PIN_MISMATCH, smtp.ehlo)
+        assert server.leaked() == []
+
+
+def test_the_trust_s_client_certificate_is_shown(
+    smtp_server: ServerFactory, world: World, tmp_path: Path
+) -> None:
+    certificate, key = world.unknown.issue("client.example.org", extended_key_usage=()).write(tmp_path)
+    trust = Trust(client_cert=certificate, client_key=key)
+    with inject_into_smtplib(trust), smtp_server(starttls_server, client_roots=(world.unknown,)) as server:
+        smtp = connected(server.port)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+    assert server.connections[0].client_certificate is not None
+
+
+def test_keyfile_and_certfile(
+    smtp_server: ServerFactory, world: World, injected: None, tmp_path: Path
+) -> None:
+    certificate, key = map(str, world.unknown.issue("client", extended_key_usage=()).write(tmp_path))
+    options: Any = {"keyfile": key, "certfile": certificate}
+    with smtp_server(starttls_server, implicit_server, client_roots=(world.unknown,)) as server:
+        smtp: Any = connected(server.port)
+        if not OLD:
+            with pytest.raises(TypeError):
+                smtp.starttls(**options)
+            with pytest.raises(TypeError):
+                SMTP_SSL(HOST, server.port, **options)
+            smtp.close()
+            return
+        smtp.starttls(key, certificate)
+        log_in_and_send(smtp)
+        smtp.quit()
+        over_tls: Any = SMTP_SSL(HOST, server.port, timeout=TIMEOUT, **options)
+        assert (over_tls.keyfile, over_tls.certfile) == (key, certificate)
+        log_in_and_send(over_tls)
+        over_tls.quit()
+    assert_sent(server, 2)
+    assert all(seen.client_certificate for seen in server.connections)
+
+
+@pytest.mark.skipif(not OLD, reason="Python 3.12 has taken keyfile and certfile out")
+def test_keyfile_beside_a_context(smtp_server: ServerFactory, world: World, injected: None) -> None:
+    options: Any = {"keyfile": "key", "context": world.client_context()}
+    with pytest.raises(ValueError, match="mutually exclusive"):
+        SMTP_SSL(**options)
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        with pytest.raises(ValueError, match="mutually exclusive"):
+            smtp.starttls(**options)
+        assert smtp.sock is None
+    assert server.leaked() == []
+
+
+@pytest.mark.filterwarnings("ignore::BytesWarning")  # smtplib makes text of them, in its own way
+@pytest.mark.parametrize("kind", ["good", "unknown_issuer"])
+def test_credentials_in_octets(kind: str, smtp_server: ServerFactory, world: World, injected: None) -> None:
+    with smtp_server(implicit_server, certificate=world.served(kind)) as server:
+        smtp: Any = SMTP_SSL(timeout=TIMEOUT)
+        with contextlib.suppress(*SWALLOWED):
+            smtp.connect(HOST, server.port)
+        with contextlib.suppress(*SWALLOWED):
+            smtp.login(b"alice", b"secret")
+        smtp.close()
+    assert [len(seen.credentials) for seen in server.connections] == [kind == "good"]
+
+
+# --- whom a connection is to ---------------------------------------------------------------------
+
+
+def test_each_connect_asks_for_its_own_host(smtp_server: ServerFactory, world: World, injected: None) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = connected(server.port)
+        smtp.starttls()
+        smtp.close()
+        smtp.connect(OTHER, server.port)
+        assert smtp._host == OTHER
+        refusal(smtpverify.HostnameMismatchError, Cause.WRONG_NAME, smtp.starttls)
+        smtp.connect(HOST, server.port)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_a_name_written_by_hand_says_who_the_server_must_be(
+    smtp_server: ServerFactory, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp: Any = SMTP(timeout=TIMEOUT)
+        smtp._host = HOST  # of a tunnel's far end
+        for _ in range(2):
+            connect_and_start(smtp, "127.0.0.1", server.port)
+            log_in_and_send(smtp)
+            smtp.quit()
+        smtp._host = OTHER
+        with pytest.raises(smtpverify.HostnameMismatchError):
+            connect_and_start(smtp, "127.0.0.1", server.port)
+    assert_sent(server, 2)
+
+
+def test_what_ehlo_taught_ends_with_the_connection(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        smtp.starttls()
+        smtp.ehlo()
+        assert not smtp.has_extn("starttls")
+        smtp.close()
+        smtp.connect(HOST, server.port)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_a_unix_socket_has_no_name(smtp_server: ServerFactory, tmp_path: Path, injected: None) -> None:
+    path = tmp_path / "lmtp"
+    with smtp_server(lmtp_server, path=path) as server:
+        with pytest.raises(smtpverify.ReferenceIdentifierError):
+            LMTP(str(path)).starttls()
+        lmtp: Any = LMTP()
+        lmtp._host = HOST
+        lmtp.connect(str(path))
+        lmtp.starttls()
+        log_in_and_send(lmtp)
+        lmtp.quit()
+    assert_sent(server)
+
+
+# --- made before, used after ---------------------------------------------------------------------
+
+
+def test_an_object_that_was_in_tls_before(smtp_server: ServerFactory, world: World) -> None:
+    """Judged at its next command: only what its own context has verified can go on."""
+    with smtp_server(starttls_server) as server:
+        kept, lost = connected(server.port), connected(server.port)
+        kept.starttls(context=world.client_context())
+        lost.starttls()
+        for smtp in (kept, lost):
+            smtp.login("alice", "secret")
+        with inject_into_smtplib():
+            kept.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+            refusal(
+                smtpverify.UntrustedCertificateError,
+                Cause.CONTEXT_NOT_VERIFYING,
+                lambda: lost.sendmail("alice@example.org", ["bob@example.org"], MESSAGE),
+            )
+            kept.quit()
+    assert len(server.messages) == 1
+    assert [len(seen.messages) for seen in server.connections] == [1, 0]
+
+
+def test_an_object_that_was_in_plaintext_before(
+    smtp_server: ServerFactory, world: World, remote: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        plain, started, nameless = connected(server.port), connected(server.port), SMTP(timeout=TIMEOUT)
+        nameless.connect(HOST, server.port)
+        with inject_into_smtplib():
+            with pytest.raises(smtpverify.PlaintextCredentialsError):
+                plain.login("alice", "secret")
+            started.starttls()
+            log_in_and_send(started)
+            with pytest.raises(smtpverify.ReferenceIdentifierError, match="made before smtpverify"):
+                nameless.starttls()  # smtplib has not kept its host
+            for smtp in (plain, started):
+                smtp.quit()
+    assert_sent(server)
+
+
+def test_methods_bound_before(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        login, sendmail, quit_ = smtp.login, smtp.sendmail, smtp.quit
+        other = connected(server.port)
+        late_starttls, late_login = other.starttls, other.login
+        with inject_into_smtplib():
+            smtp.starttls()
+            login("alice", "secret")
+            sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+            quit_()
+            # smtplib's own, which verifies nothing: what follows sees that.
+            late_starttls()
+            with pytest.raises(smtpverify.UntrustedCertificateError, match="without verification"):
+                late_login("alice", "secret")
+    assert_sent(server)
+
+
+def test_smtp_ssl_made_before(smtp_server: ServerFactory, world: World) -> None:
+    smtp = SMTP_SSL(timeout=TIMEOUT)
+    with inject_into_smtplib(), smtp_server(implicit_server) as server:
+        with pytest.warns(smtpverify.InsecureContextWarning):  # nobody knows that it was smtplib's default
+            smtp.connect(HOST, server.port)
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+def test_what_was_injected_goes_on_when_it_is_extracted(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(starttls_server) as server:
+        with inject_into_smtplib():
+            smtp = connected(server.port)
+            smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+    assert_sent(server)
+
+
+# --- programs of the standard library ------------------------------------------------------------
+
+
+def log_by_mail(server: Server, secure: tuple[()] | tuple[str, str] | None = ()) -> None:
+    handler = logging.handlers.SMTPHandler(
+        (HOST, server.port),
+        "alice@example.org",
+        ["bob@example.org"],
+        "alarm",
+        credentials=("alice", "secret"),
+        secure=secure,
+        timeout=TIMEOUT,
+    )
+    handler.emit(logging.LogRecord("log", logging.ERROR, "file", 1, "fire", None, None))
+
+
+@pytest.mark.parametrize("kind", ["good", *IMPOSTORS])
+def test_the_log_handler(
+    kind: str,
+    smtp_server: ServerFactory,
+    world: World,
+    injected: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        smtp_server(starttls_server, certificate=world.served(kind)) as server,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        log_by_mail(server)
+    # From 3.12 on it hands over a context that verifies nothing.
+    assert {warning.filename for warning in caught} <= {logging.handlers.__file__}
+    told = capsys.readouterr().err
+    if kind == "good":
+        assert (len(server.messages), told) == (1, "")
+    else:
+        assert server.leaked() == []
+        assert IMPOSTORS[kind][0].__name__ in told
+
+
+# --- our own classes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["tls", "smtps"])
+def test_our_own_classes_pass_untouched(
+    scheme: str, smtp_server: ServerFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("admit", "start_tls", "secure_from_first_byte", "context_for", "say_starttls"):
+        monkeypatch.delattr(f"smtpverify.smtp.guard.{name}")
+    behaviour = starttls_server if scheme == "tls" else implicit_server
+    # Its roots are of no concern to them.
+    with inject_into_smtplib(Trust(world.unknown_file), require_tls=True):
+        with smtp_server(behaviour) as server:
+            with smtpverify.connect(f"{scheme}://{HOST}:{server.port}", timeout=TIMEOUT) as smtp:
+                log_in_and_send(smtp)
+            assert "_smtpverify" not in vars(smtp)
+        assert_sent(server)
+        with (
+            smtp_server(behaviour, certificate=world.served("wrong_name")) as server,
+            pytest.raises(smtpverify.HostnameMismatchError),
+        ):
+            smtpverify.connect(f"{scheme}://{HOST}:{server.port}", timeout=TIMEOUT)
+        assert server.leaked() == []
+
+
+# --- injections ----------------------------------------------------------------------------------
+
+
+def is_injected() -> bool:
+    return stock() != UNTOUCHED
+
+
+def test_extraction_restores_exactly() -> None:
+    with inject_into_smtplib() as injection:
+        assert isinstance(injection, smtpverify.Injection)
+        assert is_injected()
+        assert [[*each] for each in stock()] == [[*each] for each in UNTOUCHED]
+    assert not is_injected()
+    extract_from_smtplib()  # of nothing
+    assert not is_injected()
+
+
+@pytest.mark.parametrize("name", ["SMTP", "SMTP_SSL", "LMTP"])
+def test_signatures_stay(name: str, injected: None) -> None:
+    cls = getattr(smtplib, name)
+    for method, original in UNTOUCHED[CLASSES.index(cls)].items():
+        if inspect.isfunction(original):
+            assert inspect.signature(getattr(cls, method)) == inspect.signature(original)
+            assert getattr(cls, method).__doc__ == original.__doc__
+
+
+def test_each_injection_is_ended_by_itself() -> None:
+    first, second = inject_into_smtplib(), inject_into_smtplib()
+    first.extract()
+    first.extract()
+    assert is_injected()
+    second.extract()
+    assert not is_injected()
+    inject_into_smtplib()
+    inject_into_smtplib()
+    extract_from_smtplib()
+    assert is_injected()
+    extract_from_smtplib()
+    assert not is_injected()
+
+
+def test_nested_and_ended_out_of_order(smtp_server: ServerFactory, world: World) -> None:
+    outer = inject_into_smtplib(Trust(pins=OTHER_PIN))
+    with inject_into_smtplib(Trust(world.root_file)):
+        outer.extract()
+        with smtp_server(starttls_server) as server:
+            smtp = connected(server.port)
+            smtp.starttls()
+            smtp.quit()
+        assert is_injected()
+    assert not is_injected()
+
+
+def test_the_newest_that_says_anything_counts(smtp_server: ServerFactory, world: World) -> None:
+    def verdict(server: Server) -> type[BaseException] | None:
+        smtp = connected(server.port)
+        try:
+            smtp.starttls()
+        except smtpverify.PeerVerificationError as error:
+            return type(error)
+        smtp.quit()
+        return None
+
+    mismatch, unknown = smtpverify.PinMismatchError, smtpverify.UntrustedCertificateError
+    with smtp_server(starttls_server) as server:
+        with inject_into_smtplib(Trust(pins=OTHER_PIN)):
+            assert verdict(server) is mismatch
+            with inject_into_smtplib():
+                assert verdict(server) is mismatch
+            with inject_into_smtplib(trust_by_host={OTHER: Trust()}):
+                assert verdict(server) is mismatch
+            with inject_into_smtplib(trust_by_host={HOST: Trust()}):
+                assert verdict(server) is None
+            with inject_into_smtplib(Trust(), trust_by_host={HOST: Trust(world.unknown_file)}):
+                assert verdict(server) is unknown
+                with inject_into_smtplib(Trust()):
+                    assert verdict(server) is None
+        with inject_into_smtplib():
+            assert verdict(server) is None
+
+
+def test_what_is_required_or_allowed_by_any_holds(smtp_server: ServerFactory, remote: None) -> None:
+    with inject_into_smtplib(require_tls=True), inject_into_smtplib(), smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.TLSRequiredError):
+            smtp.mail("alice@example.org")
+    with inject_into_smtplib(allow_plaintext_login=True), inject_into_smtplib(), smtp_server() as server:
+        smtp = connected(server.port)
+        smtp.login("alice", "secret")
+        smtp.quit()
+
+
+def test_a_key_that_is_no_host() -> None:
+    with pytest.raises(smtpverify.ReferenceIdentifierError):
+        inject_into_smtplib(trust_by_host={"a b": Trust()})
+    assert not is_injected()
+
+
+def test_somebody_else_on_top(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """Instrumentation, which wraps what it finds, and does not go when we do."""
+    seen: list[str] = []
+    with inject_into_smtplib():
+        ours = SMTP.starttls
+
+        def instrumented(self: smtplib.SMTP, *args: Any, **kwargs: Any) -> Any:
+            seen.append("starttls")
+            return ours(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SMTP, "starttls", instrumented)
+            extract_from_smtplib()
+            assert SMTP.starttls is instrumented
+            with smtp_server(starttls_server, certificate=world.served("wrong_name")) as server:
+                smtp = connected(server.port)
+                smtp.starttls()  # smtplib's own
+                smtp.quit()
+                with inject_into_smtplib():
+                    assert SMTP.starttls is instrumented
+                    smtp = connected(server.port)
+                    with pytest.raises(smtpverify.HostnameMismatchError):
+                        smtp.starttls()
+    assert seen == ["starttls"] * 2
+    inject_into_smtplib()
+    extract_from_smtplib()  # and now what was left behind
+    assert not is_injected()
+
+
+def test_threads(smtp_server: ServerFactory, world: World) -> None:
+    """However injections come and go meanwhile, one that lasts is enough."""
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with inject_into_smtplib(Trust()):
+                pass
+
+    def ask(port: int) -> None:
+        try:
+            for _ in range(10):
+                smtp = connected(port)
+                with pytest.raises(smtpverify.UntrustedCertificateError):
+                    smtp.starttls()
+        except BaseException as error:  # noqa: BLE001  raised below
+            failures.append(error)
+
+    with inject_into_smtplib():
+        with smtp_server(starttls_server, certificate=world.served("unknown_issuer")) as server:
+            others = [threading.Thread(target=come_and_go) for _ in range(2)]
+            askers = [threading.Thread(target=ask, args=(server.port,)) for _ in range(3)]
+            for thread in (*others, *askers):
+                thread.start()
+            for thread in askers:
+                thread.join()
+            stop.set()
+            for thread in others:
+                thread.join()
+        assert failures == []
+        assert is_injected()
+    assert len(server.connections) == 30
+    assert server.leaked() == []
