@@ -15,10 +15,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .smtp import guard
-from .smtp.policy import Policy
+from .smtp.policy import Policy, host_key
 from .smtp.session import Session
 from .smtp.stock import begin, dialled, state_of
-from .tls.names import reference_identifier
 
 if TYPE_CHECKING:
     import ssl
@@ -43,7 +42,7 @@ class Injection:
         lasting: bool = False,
     ) -> None:
         self._trust = trust
-        self._trust_by_host = {reference_identifier(host).text: each for host, each in trust_by_host.items()}
+        self._trust_by_host = {host_key(host): trust for host, trust in trust_by_host.items()}
         self._require_tls = require_tls
         self._allow_plaintext_login = allow_plaintext_login
         self._lasting = lasting  # to the end of the process: not the program's to end
@@ -82,7 +81,8 @@ def inject_into_smtplib(
         An `Injection`; in a `with` statement the injection ends with the block.
 
     Raises:
-        ReferenceIdentifierError: a key of `trust_by_host` is neither a host name nor an address.
+        ReferenceIdentifierError: a key of `trust_by_host` is neither a host name nor an address, or has a
+            port.
     """
     injection = Injection(trust, trust_by_host or {}, require_tls, allow_plaintext_login)
     _injections.add(injection)

@@ -21,9 +21,10 @@ __all__ = ["COMMANDS", "CommandError", "main"]
 # The name of each subcommand, which is its module's too, and what it does.
 COMMANDS = {
     "check": "tell why a server is refused, or that it is verified",
-    "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
     "pin": "print a server's pins, and who vouches for them",
     "login": "log in to a relay, send nothing, and say by which mechanism",
+    "run": "run a Python program so that its smtplib verifies",
+    "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
 }
 
 # BSD's sysexits.h; `os` has them on Unix alone.

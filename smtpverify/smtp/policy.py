@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import ReferenceIdentifierError
-from ..tls.names import reference_identifier
+from ..errors import ReferenceIdentifierError, printable
+from ..tls.names import reference_identifier, split_host_port
 from ..tls.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "host_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,14 @@ def _reference_text(name: str | bytes) -> str:
         return reference_identifier(name).text
     except ReferenceIdentifierError:
         return ""  # a path, or nothing that a certificate could be for: nobody can have named it
+
+
+def host_key(host: str) -> str:
+    """The reference identifier's text of a host that a trust is given for.
+
+    Raises:
+        ReferenceIdentifierError: it is neither a host name nor an address, or has a port.
+    """
+    if split_host_port(host)[1] is not None:
+        raise ReferenceIdentifierError(f"'{printable(host)}' has a port; a trust is for all ports of a host")
+    return reference_identifier(host).text

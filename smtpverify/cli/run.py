@@ -1,0 +1,129 @@
+"""`smtpverify run`: a Python program whose smtplib verifies, and what it starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..environment import Settings, startup_directory
+from ..errors import SMTPVerifyError
+from ..tls.pins import Pin
+from . import EX_UNAVAILABLE, EX_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["configure", "run"]
+
+_DESCRIPTION = """\
+Runs a Python program as 'python SCRIPT ARGS…' or 'python -m MODULE ARGS…' does,
+with one difference: smtplib verifies the mail server, in this program and in
+every Python program that it starts, without a change to any of them. Without
+verification they send nothing over TLS, and no password in plaintext.
+"""
+
+_EPILOG = """\
+A trust file has a line for each host, in place of --cafile and --pin, with any
+of cafile=, pin=, pin-only=, client-cert= and client-key=:
+
+    mail.example.org  cafile=our-ca.pem  pin=sha256:0433...
+
+Nothing goes in plaintext to a host that has a line.
+
+exit status: the program's; 64 if an argument can't be used, 69 if this Python
+is isolated (-I, -E, -S), so that it would not be reached.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and its arguments."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.usage = "%(prog)s [OPTIONS] (SCRIPT | -m MODULE) [ARGS ...]"
+    parser.add_argument("--cafile", metavar="FILE", help="trust the CA certificates in this file alone")
+    parser.add_argument(
+        "--pin",
+        metavar="PIN",
+        action="append",
+        help="besides, the server's certificate must bear this pin, or another that is given",
+    )
+    parser.add_argument("--trust-file", metavar="FILE", help="whom to trust by host, see below")
+    parser.add_argument(
+        "--require-tls", action="store_true", help="let no mail go in plaintext to another machine"
+    )
+    parser.add_argument(
+        "--allow-plaintext-login",
+        action="store_true",
+        help="let passwords go in plaintext to another machine",
+    )
+    parser.add_argument(
+        "--print-environment",
+        action="store_true",
+        help="run nothing; print the variables that do it, for a shell's eval",
+    )
+    parser.add_argument("-m", dest="module", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("program", metavar="SCRIPT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the program in the place of this one.
+
+    Returns:
+        The program's exit status, where the system can't put it in our place.
+
+    Raises:
+        CommandError: an argument can't be used, or the program would not be reached.
+    """
+    variables = _variables(arguments)
+    if arguments.print_environment:
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+        return 0
+    program: list[str] = arguments.program
+    if program[:1] == ["--"]:
+        program = program[1:]
+    if not program or program[0].startswith("-"):
+        raise CommandError("give a script, or -m and a module, behind the options", EX_USAGE)
+    if sys.flags.isolated or sys.flags.ignore_environment or sys.flags.no_site or not sys.executable:
+        raise CommandError(
+            "this Python is isolated (-I, -E, -S) or does not know itself; the program would not be reached",
+            EX_UNAVAILABLE,
+        )
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    if arguments.module:
+        options.append("-m")
+    return _become([sys.executable, *options, *program], {**os.environ, **variables})
+
+
+def _variables(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the environment says already, and what the arguments say instead."""
+    given: dict[str, Any] = {}
+    try:
+        if arguments.cafile is not None:
+            given["cafile"] = os.path.abspath(arguments.cafile)
+        if arguments.pin is not None:
+            given["pins"] = tuple(map(Pin.parse, arguments.pin))
+        if arguments.trust_file is not None:
+            given["trust_file"] = os.path.abspath(arguments.trust_file)
+        for name in ("require_tls", "allow_plaintext_login"):
+            if getattr(arguments, name):
+                given[name] = True
+        settings = replace(Settings.from_environment(os.environ), **given)
+        settings.trusts()  # now, and not when the program wants to send
+    except SMTPVerifyError as error:
+        raise CommandError(str(error), EX_USAGE) from error
+    if not os.path.isfile(os.path.join(startup_directory(), "sitecustomize.py")):
+        raise CommandError(f"{startup_directory()}: there is no such directory", EX_UNAVAILABLE)
+    return settings.to_environment(os.environ)
+
+
+def _become(command: list[str], environment: Mapping[str, str]) -> int:
+    if sys.platform != "win32":  # where it would return to the shell at once
+        sys.stdout.flush()
+        os.execve(command[0], command, environment)  # noqa: S606 # the user's own program
+    return subprocess.call(command, env=environment)  # noqa: S603 # the same
