@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging.handlers
 import smtplib
@@ -1244,6 +1245,32 @@ def test_somebody_else_on_top(
     inject_into_smtplib()
     extract_from_smtplib()  # and now what was left behind
     assert not is_injected()
+
+
+@pytest.mark.parametrize("cls", [SMTP, SMTP_SSL])
+def test_what_is_left_behind_only_passes_on(
+    cls: type[smtplib.SMTP], smtp_server: ServerFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviour = implicit_server if cls is SMTP_SSL else starttls_server
+    with (
+        monkeypatch.context() as patch,
+        smtp_server(behaviour, certificate=world.served("unknown_issuer")) as server,
+    ):
+        injection = inject_into_smtplib()
+        for each, untouched in zip(CLASSES, UNTOUCHED, strict=True):
+            for name, ours in dict(vars(each)).items():
+                if ours is not untouched.get(name, ours):
+                    patch.setattr(each, name, functools.partialmethod(ours))
+        injection.extract()
+        smtp = cls(HOST, server.port, timeout=TIMEOUT)
+        if cls is SMTP:
+            smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+        assert "_smtpverify" not in vars(smtp)
+    assert_sent(server)
+    inject_into_smtplib()
+    extract_from_smtplib()  # which finds it again
 
 
 def test_threads(smtp_server: ServerFactory, world: World) -> None:

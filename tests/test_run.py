@@ -303,7 +303,9 @@ def test_smtplib_that_was_imported_before(tmp_path: Path) -> None:
 
 
 def test_a_python_that_is_too_old() -> None:
-    code = "import sys; sys.version_info = (3, 9)\ntry: import smtplib\nexcept ImportError as error: print(error)"
+    code = (
+        "import sys; sys.version_info = 3, 9\ntry: import smtplib\nexcept ImportError as error: print(error)"
+    )
     done = injected("-c", code)
     assert done.stdout.startswith(
         "smtplib: smtpverify can't be injected: smtpverify, which is to verify its "
