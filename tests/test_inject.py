@@ -143,6 +143,14 @@ class OwnSend(SMTP):
         self.send(f"{cmd} {args}\r\n" if args else f"{cmd}\r\n")
 
 
+class OwnCommands(OwnSend):
+    """And reads the replies."""
+
+    def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
+        self.putcmd(cmd, args)
+        return self.getreply()
+
+
 def connected(port: int) -> smtplib.SMTP:
     return SMTP(HOST, port, timeout=TIMEOUT)
 
@@ -604,6 +612,18 @@ def test_a_message_is_no_command(
     assert [each.data for each in server.messages] == [message]
 
 
+def test_credentials_behind_a_message(smtp_server: ServerFactory, injected: None, remote: None) -> None:
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.warns(smtpverify.PlaintextWarning):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.close()
+    assert server.connections[0].credentials == []
+    assert b"AUTH" not in server.connections[0].clear
+
+
 def test_tls_required(smtp_server: ServerFactory, remote: None) -> None:
     with inject_into_smtplib(require_tls=True), smtp_server() as server:
         smtp = connected(server.port)
@@ -670,21 +690,102 @@ def test_a_socket_exchanged_for_one_without_tls(smtp_server: ServerFactory, inje
     assert server.leaked() == []
 
 
-@pytest.mark.parametrize("hand", [False, True])
-def test_tls_that_was_taken_down(
-    hand: bool, smtp_server: ServerFactory, world: World, injected: None
-) -> None:
+def test_tls_that_was_taken_down(smtp_server: ServerFactory, world: World, injected: None) -> None:
     with smtp_server(starttls_server) as server:
         smtp: Any = connected(server.port)
-        if hand:
-            by_hand(smtp, world.client_context())
-        else:
-            smtp.starttls()
+        by_hand(smtp, world.client_context())
         smtp.ehlo()
         smtp.sock._sslobj = None  # as unwrap() does
-        with pytest.raises((smtpverify.TLSHandshakeError, smtplib.SMTPServerDisconnected)):
+        with pytest.raises(smtpverify.TLSHandshakeError, match="no TLS on this socket"):
             smtp.login("alice", "secret")
         assert smtp.sock is None
+        smtp = connected(server.port)
+        smtp.starttls()
+        smtp.sock._sslobj = None
+        with pytest.raises(smtplib.SMTPServerDisconnected):  # a socket of ours refuses by itself
+            smtp.login("alice", "secret")
+    assert server.leaked() == []
+
+
+FIRST_COMMANDS: dict[str, Callable[[Any], object]] = {
+    "ehlo": lambda smtp: smtp.ehlo(),
+    "helo": lambda smtp: smtp.helo(),
+    "login": lambda smtp: smtp.login("alice", "secret"),
+    "auth": lambda smtp: smtp.auth("PLAIN", lambda challenge=None: "\0alice\0secret"),
+    "sendmail": lambda smtp: smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE),
+    "mail": lambda smtp: smtp.mail("alice@example.org"),
+    "rcpt": lambda smtp: smtp.rcpt("bob@example.org"),
+    "data": lambda smtp: smtp.data(MESSAGE),
+    "ehlo_or_helo_if_needed": lambda smtp: smtp.ehlo_or_helo_if_needed(),
+}
+OF_SMTPLIB: dict[str, Callable[[Any], object]] = {
+    "docmd": lambda smtp: smtp.docmd("AUTH", "PLAIN AGFsaWNlAHNlY3JldA=="),
+    "putcmd": lambda smtp: smtp.putcmd("AUTH", "PLAIN AGFsaWNlAHNlY3JldA=="),
+    "send": lambda smtp: smtp.send(b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("cls", "command"),
+    [
+        *((SMTP, name) for name in (*FIRST_COMMANDS, *OF_SMTPLIB)),
+        *((OwnCommands, name) for name in FIRST_COMMANDS),
+    ],
+)
+def test_whatever_is_said_first_in_unverified_tls_is_not_said(
+    cls: type[smtplib.SMTP], command: str, smtp_server: ServerFactory, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = cls(HOST, server.port, timeout=TIMEOUT)
+        by_hand(smtp, unverified())
+        say = {**FIRST_COMMANDS, **OF_SMTPLIB}[command]
+        refusal(smtpverify.UntrustedCertificateError, Cause.CONTEXT_NOT_VERIFYING, say, smtp)
+        assert smtp.sock is None
+    assert [seen.secure for seen in server.connections] == [b""]
+
+
+@pytest.mark.parametrize(
+    ("cls", "command"),
+    [*((SMTP, name) for name in ("auth", *OF_SMTPLIB)), (OwnCommands, "auth")],
+)
+def test_however_credentials_are_said_they_do_not_go_in_plaintext(
+    cls: type[smtplib.SMTP], command: str, smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server() as server:
+        smtp = cls(HOST, server.port, timeout=TIMEOUT)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            {**FIRST_COMMANDS, **OF_SMTPLIB}[command](smtp)
+        smtp.close()
+    assert server.leaked() == []
+
+
+def test_ehlo_is_said_again_behind_tls_by_hand(
+    smtp_server: ServerFactory, world: World, injected: None
+) -> None:
+    with smtp_server(starttls_server) as server:
+        smtp = connected(server.port)
+        smtp.ehlo()
+        by_hand(smtp, world.client_context())
+        smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.quit()
+    assert server.connections[0].secure_commands[0].startswith("ehlo ")
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_subclass_that_does_not_close(fails: bool, smtp_server: ServerFactory, injected: None) -> None:
+    class Open(SMTP):
+        def close(self) -> None:
+            if fails:
+                raise LookupError("close")
+
+    with smtp_server(stripped) as server:
+        smtp: Any = Open(HOST, server.port, timeout=TIMEOUT)
+        with pytest.raises(LookupError if fails else smtpverify.TLSRequiredError):
+            smtp.starttls()
+        assert (smtp.sock, smtp.file) == (None, None)
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="does not offer STARTTLS"):
+            smtp.login("alice", "secret")
     assert server.leaked() == []
 
 
@@ -972,6 +1073,36 @@ def test_a_unix_socket_has_no_name(smtp_server: ServerFactory, tmp_path: Path, i
         log_in_and_send(lmtp)
         lmtp.quit()
     assert_sent(server)
+
+
+def test_each_connection_to_a_unix_socket_starts_afresh(
+    smtp_server: ServerFactory, tmp_path: Path, injected: None
+) -> None:
+    path = tmp_path / "lmtp"
+    with smtp_server(lmtp_server, starttls=Starttls.REFUSED, path=path) as server:
+        lmtp = LMTP(str(path))
+        lmtp.docmd("STARTTLS")
+        with pytest.raises(smtpverify.TLSRequiredError, match=r"since STARTTLS was sent$"):
+            lmtp.mail("alice@example.org")
+        lmtp.connect(str(path))
+        lmtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        lmtp.quit()
+    assert [len(seen.messages) for seen in server.connections] == [0, 1]
+
+
+def test_the_trust_is_that_of_the_host_that_is_connected_to(smtp_server: ServerFactory, world: World) -> None:
+    trust = {HOST: Trust()}
+    with inject_into_smtplib(Trust(world.unknown_file), trust_by_host=trust):
+        with smtp_server(implicit_server) as server:
+            smtp = SMTP_SSL(timeout=TIMEOUT)  # nobody knows its host yet
+            smtp.connect(HOST, server.port)
+            log_in_and_send(smtp)
+            smtp.quit()
+            smtp.connect(HOST, server.port)
+            smtp.quit()
+            with pytest.raises(smtpverify.UntrustedCertificateError):
+                smtp.connect(OTHER, server.port)
+        assert_sent(server)
 
 
 # --- made before, used after ---------------------------------------------------------------------

@@ -92,7 +92,6 @@ def start_tls(smtp: Any, policy: Policy, keyfile: Any, certfile: Any, context: A
         smtp.ehlo_or_helo_if_needed()
         state = state_of(smtp)
         if state.peer is None:
-            state.wants_tls = "starttls() was called"
             return _start_tls(smtp, policy, (keyfile, certfile), context)
     except BaseException as error:  # whatever it is must not leave plaintext where TLS was asked for
         _close_for(smtp, error)
@@ -168,7 +167,6 @@ def _judge(smtp: Any, policy: Policy) -> None:
         return
     try:
         if is_tls(sock):
-            state.wants_tls = "the connection was put into TLS"
             name = _server_name(smtp)
             state.peer = identify(sock, name, policy.trust_for(name))
             _leave_plaintext(smtp, sock)

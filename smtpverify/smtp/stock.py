@@ -60,9 +60,7 @@ def begin(smtp: Any, host: str | bytes, port: Any) -> None:
     """Forget the last connection, and keep whom the next one is to."""
     old = state_of(smtp)
     name, number = split(host or "", port or 0)
-    state = smtp.__dict__[_KEY] = State(
-        name, known_host=old.known_host, own_context=old.own_context, client=old.client
-    )
+    state = smtp.__dict__[_KEY] = State(name, own_context=old.own_context, client=old.client)
     if _text(name)[:1] != "/":
         state.port = number or smtp.default_port
     # The constructor's host, with its port perhaps, or nothing; smtplib does not look at that of connect().
