@@ -139,12 +139,16 @@ class OwnSend(SMTP):
             raise smtplib.SMTPServerDisconnected("not connected")
         self.sock.sendall(s.encode("ascii") if isinstance(s, str) else bytes(s))
 
+
+class OwnPutcmd(OwnSend):
+    """And puts the command together."""
+
     def putcmd(self, cmd: str, args: str = "") -> None:
         self.send(f"{cmd} {args}\r\n" if args else f"{cmd}\r\n")
 
 
-class OwnCommands(OwnSend):
-    """And reads the replies."""
+class OwnCommands(OwnPutcmd):
+    """And reads the reply."""
 
     def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
         self.putcmd(cmd, args)
@@ -230,9 +234,9 @@ WAYS = {
         lambda port: Own(HOST, port, timeout=TIMEOUT),
         lambda smtp, port, world: smtp.starttls(),
     ),
-    "a subclass with its own send()": Way(
+    "a subclass with its own send() and putcmd()": Way(
         starttls_server,
-        lambda port: OwnSend(HOST, port, timeout=TIMEOUT),
+        lambda port: OwnPutcmd(HOST, port, timeout=TIMEOUT),
         lambda smtp, port, world: by_hand(smtp, by_chain_alone(world)),
     ),
     "STARTTLS by hand": Way(
@@ -729,6 +733,8 @@ OF_SMTPLIB: dict[str, Callable[[Any], object]] = {
     ("cls", "command"),
     [
         *((SMTP, name) for name in (*FIRST_COMMANDS, *OF_SMTPLIB)),
+        (OwnSend, "putcmd"),
+        (OwnPutcmd, "docmd"),
         *((OwnCommands, name) for name in FIRST_COMMANDS),
     ],
 )
