@@ -120,7 +120,8 @@ def conformance(session: nox.Session) -> None:
     # uv would take the wheel of the last run for this one.
     session.install(*(["--reinstall-package=smtpverify"] if session.venv_backend == "uv" else []), ".")
     script = str(Path("tests", "conformance", "run.py"))
-    session.run("python", "-E", "-bb", "-W", "default", script, env=TEST_ENV)
+    for options in ((), ("--injected",)):
+        session.run("python", "-E", "-bb", "-W", "default", script, *options, env=TEST_ENV)
 
 
 @nox.session(python=NEWEST)

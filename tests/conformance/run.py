@@ -1,7 +1,8 @@
 """CPython's own test_smtplib, with smtpverify's classes in the place of smtplib's.
 
 Run it as `python -E -bb -W default tests/conformance/run.py`, the options that CPython's regrtest gives
-its interpreter. It fails where a test fails, and where the tests did not run on our classes.
+its interpreter. It fails where a test fails, and where the tests did not run on our classes. With
+`--injected` they run on smtplib's own, into which verification is injected.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import sys
 import unittest
 from collections import Counter
 from typing import Any
+from unittest import mock
 
 import smtpverify
+from smtpverify.smtp.stock import begin
 
 NAMES = ("SMTP", "SMTP_SSL", "LMTP")
 # test_smtplib has 81 tests or more in every Python from 3.10 on.
@@ -56,6 +59,19 @@ def substitute() -> Counter[str]:
     return clients
 
 
+def inject() -> Counter[str]:
+    """Inject into smtplib's own classes, and count the connections that each has begun."""
+    clients: Counter[str] = Counter()
+
+    def count(smtp: object, *where: Any) -> None:
+        clients["LMTP" if isinstance(smtp, smtplib.LMTP) else "SMTP"] += 1
+        begin(smtp, *where)
+
+    mock.patch("smtpverify.inject.begin", count).start()
+    smtpverify.inject_into_smtplib()
+    return clients
+
+
 def main() -> int:
     """Run the tests; return 0 where they passed or the interpreter has none."""
     python = ".".join(map(str, sys.version_info[:3]))
@@ -67,7 +83,7 @@ def main() -> int:
         print(f"conformance: skipped, Python {python} ships no test.test_smtplib")
         return 0
 
-    clients = substitute()
+    clients = inject() if "--injected" in sys.argv else substitute()
     suite = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module("test.test_smtplib"))
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=1).run(suite)
 
@@ -84,7 +100,8 @@ def main() -> int:
         problems.append(f"{clients['stdlib']} clients were made of smtplib's own classes")
 
     made = ", ".join(f"{count} {name}" for name, count in sorted(clients.items()))
-    print(f"conformance: Python {python}, {ran} of CPython's tests on smtpverify's clients ({made})")
+    whose = "injected clients" if "--injected" in sys.argv else "smtpverify's clients"
+    print(f"conformance: Python {python}, {ran} of CPython's tests on {whose} ({made})")
     for problem in problems:
         print(f"conformance: FAILED: {problem}")
     return 1 if problems else 0
