@@ -292,6 +292,11 @@ WITHOUT: dict[str, str] = {
     },
     "starttls(context)": NO_TEXT,
     "smtpverify.create_context(trust)": NO_TEXT,
+    **{
+        f"smtpverify.inject_into_smtplib({argument})": NO_TEXT
+        for argument in ("trust", "require_tls", "allow_plaintext_login")
+    },
+    "smtpverify.inject_into_smtplib(trust_by_host)": "keys that are compared, test_inject.py",
     "set_debuglevel(debuglevel)": NO_TEXT,
     "login(initial_response_ok)": NO_TEXT,
     "auth(initial_response_ok)": NO_TEXT,
