@@ -395,3 +395,36 @@ def test_a_refusal_stays_readable(smtp_server: ServerFactory) -> None:
             smtp.login(USER, "secret2")
     assert raised.value.smtp_error == b"5.7.8 no user alice, and no *** here"
     assert FAILURE.startswith("535")
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [lambda sent: f"334 what is {sent}?", lambda sent: f"334 {sent.split()[-1]}"],
+    ids=["not Base64", "Base64"],
+)
+def test_nothing_in_a_challenge_that_repeats(
+    smtp_server: ServerFactory, challenge: Callable[[str], str]
+) -> None:
+    replies = {"AUTH": challenge}
+    with smtp_server(tls=Tls.STARTTLS, replies=replies) as server, SMTP(HOST, server.port, timeout=5) as smtp:
+        smtp.starttls()
+        with pytest.raises(smtpverify.AuthenticationError) as raised:
+            smtp.login(USER, SECRET, mechanism="PLAIN")
+    for text in everything_of(raised.value):
+        assert_hidden(text, SECRET)
+
+
+def test_nothing_in_challenges_without_end(smtp_server: ServerFactory) -> None:
+    def repeat(mechanism: str, initial: bytes | None, ask: Ask) -> str:
+        said = initial or b""
+        while True:
+            said = ask(said)
+
+    behaviour = Behaviour(tls=Tls.STARTTLS, authenticator=repeat)
+    with smtp_server(behaviour) as server, SMTP(HOST, server.port, timeout=5) as smtp:
+        smtp.starttls()
+        smtp.ehlo()
+        with pytest.raises(smtpverify.AuthenticationError, match="infinite loop") as raised:
+            smtp.auth("PLAIN", lambda challenge=None: f"\0{USER}\0{SECRET}")
+    for text in everything_of(raised.value):
+        assert_hidden(text, SECRET)

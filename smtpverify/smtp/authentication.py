@@ -193,23 +193,31 @@ class Authentication(Conversation):
         reply = self.getreply()
         while reply[0] == 334:
             self._auth_challenge_count += 1
+            challenge = self._challenge(reply[1])
+            reply = reply[0], scrubbed(reply[1], self._secrets)  # it may repeat them
             if self._auth_challenge_count > _MOST_CHALLENGES:
                 endless = AuthenticationError(
                     f"Server AUTH mechanism infinite loop. Last response: {reply!r}"
                 )
                 endless.smtp_code, endless.smtp_error = reply
                 raise endless
-            try:
-                challenge = b64decode(reply[1], validate=True)
-            except ValueError:
+            if challenge is None:
                 raise AuthenticationError(
                     f"the server's challenge is not Base64 (RFC 4954 4): '{printable(reply[1], 60)}'"
-                ) from None
+                )
             answer = first if first is not None else self._answer_of(authobject, challenge)
             first = None
             self.send(Hidden(b64encode(answer or b"") + b"\r\n"))
             reply = self.getreply()
         return reply
+
+    def _challenge(self, text: bytes) -> bytes | None:
+        """A challenge, decoded, which does not show if it repeats a secret; None if it is not Base64."""
+        try:
+            challenge = b64decode(text, validate=True)
+        except ValueError:
+            return None
+        return challenge if scrubbed(challenge, self._secrets) == challenge else Hidden(challenge)
 
     def _answer_of(self, authobject: AuthObject, challenge: bytes | None) -> bytes | None:
         if isinstance(authobject, Mechanism):
