@@ -288,6 +288,103 @@ def test_auth_by_hand(
     assert server.connections[0].credentials[0].password == SECRET
 
 
+LINE = b64encode(f"\0{USER}\0{SECRET}".encode()).decode()
+ANSWERS = [b64encode(text.encode()).decode() for text in (USER, SECRET)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"NOOP\r\nAUTH PLAIN {LINE}\r\n"],
+        [f"NOOP\r\n auth\tplain {LINE}\r\nNOOP\r\n"],
+        ["AUTH LOGIN\r\n{}\r\n{}\r\n".format(*ANSWERS)],
+        ["NOOP\r\nAUTH LOGIN\r\n", *(f"{answer}\r\n" for answer in ANSWERS)],
+        [" " * 30 + f"AUTH PLAIN {LINE}\r\n"],
+    ],
+    ids=["second", "in the middle", "with its answers", "answers behind it", "far behind"],
+)
+@pytest.mark.parametrize("kind", [str, bytes, bytearray])
+def test_auth_by_hand_in_odd_ways(
+    smtp_server: ServerFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+    kind: type,
+    heard: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Hidden in TLS, and in plaintext never sent."""
+    octets = [line if kind is str else kind(line.encode()) for line in lines]
+    with smtp_server(Behaviour(tls=Tls.STARTTLS)) as server:
+        with SMTP(HOST, server.port, timeout=5) as smtp:
+            smtp.starttls()
+            smtp.set_debuglevel(1)
+            for each in octets:
+                smtp.send(each)
+            smtp.getreply()
+            smtp.close()
+        monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+        with SMTP(HOST, server.port, timeout=5) as smtp:
+            with pytest.raises(smtpverify.PlaintextCredentialsError):
+                smtp.send(octets[0])
+            smtp.close()
+    assert server.connections[1].clear == b""
+    said = capfd.readouterr().err
+    assert "***" in said
+    for text in (said, *heard):
+        assert_hidden(text, SECRET)
+
+
+def test_text_that_speaks_of_auth(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that sends a message by hand may say what it likes in it, but on its first line."""
+    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    text = b"Subject: x\r\n\r\nAuthors\r\nauth plain and simple\r\nAUTH\r\n.\r\n"
+    with smtp_server() as server, SMTP(HOST, server.port, timeout=5) as smtp:
+        smtp.ehlo()
+        with pytest.warns(smtpverify.PlaintextWarning):
+            smtp.mail("a@example.org")
+        smtp.rcpt("b@example.org")
+        smtp.docmd("DATA")
+        smtp.send(text)
+        assert smtp.getreply()[0] == 250
+    assert server.connections[0].messages[0].data == text.removesuffix(b".\r\n")
+
+
+@pytest.mark.parametrize("said", ["500 5.5.1 unknown: {}", "500 {}", "what is {}?"])
+def test_a_server_that_repeats_auth_by_hand(
+    smtp_server: ServerFactory, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    replies = {"AUTH": said.format}
+    behaviour = Behaviour(tls=Tls.STARTTLS, replies=replies, closes_after=("AUTH",))
+    with smtp_server(behaviour) as server, SMTP(HOST, server.port, timeout=5) as smtp:
+        smtp.starttls()
+        smtp.ehlo()
+        smtp.set_debuglevel(1)
+        told = ""
+        try:
+            told = repr(smtp.docmd("AUTH", f"PLAIN {LINE}"))
+        except smtpverify.MalformedReplyError as error:
+            told = f"{error} {error!r} {vars(error)}"
+        smtp.close()
+    for text in (told, capfd.readouterr().err):
+        assert_hidden(text, SECRET)
+
+
+def test_auth_by_hand_with_a_line_end(smtp_server: ServerFactory) -> None:
+    """As `base64.encodebytes` makes one."""
+    with smtp_server(tls=Tls.STARTTLS) as server, SMTP(HOST, server.port, timeout=5) as smtp:
+        smtp.starttls()
+        smtp.ehlo()
+        with pytest.raises(smtpverify.CommandArgumentError, match=r"newline characters: \*\*\*$"):
+            smtp.docmd("AUTH", f"PLAIN {LINE}\n")
+        smtp.docmd("AUTH LOGIN")
+        smtp.docmd(ANSWERS[0])
+        with pytest.raises(smtpverify.CommandArgumentError, match=r"newline characters: \*\*\*$"):
+            smtp.docmd(f"{ANSWERS[1]}\n")
+        assert smtp.docmd(ANSWERS[1])[0] == 235
+        with pytest.raises(smtpverify.CommandArgumentError, match=r"newline characters: NOOP x\\n$"):
+            smtp.docmd("NOOP", "x\n")
+
+
 def test_what_shows_of_a_login(smtp_server: ServerFactory, capfd: pytest.CaptureFixture[str]) -> None:
     with smtp_server(tls=Tls.STARTTLS) as server, SMTP(HOST, server.port, timeout=5) as smtp:
         smtp.starttls()

@@ -23,7 +23,7 @@ from ..schemes import Mode
 from ..tls.causes import Cause
 from .channel import PeerClosed
 from .endpoints import is_local, is_loopback, is_unix
-from .secrecy import Hidden, hidden_command, scrubbed, shown
+from .secrecy import Hidden, hidden_command, hidden_words, holds_auth, scrubbed, shown
 from .session import Session
 from .timeouts import Timeouts
 from .wire import check_argument, forward_path
@@ -69,12 +69,15 @@ class Conversation(Session):
         self._want_connection()
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
+        by_hand = not isinstance(s, Hidden)  # auth() knows what is secret
         if self._authenticating:
             s = Hidden(s)
-        elif bytes(s[:20]).lstrip()[:4].upper() == b"AUTH":
-            self._refuse_plaintext_credentials()
+        elif holds_auth(s):
             s = hidden_command(s)
+            self._refuse_plaintext_credentials()
             self._authenticating = True
+        if by_hand:
+            self._secrets += hidden_words(s)
         self._unanswered += 1
         self.transmit(s, alone=self._unanswered == 1)
 
@@ -101,7 +104,7 @@ class Conversation(Session):
             others: as `send`.
         """
         command = f"{cmd} {args}" if args else cmd
-        check_argument(command)
+        check_argument(command, secret=self._authenticating or command.lstrip()[:4].upper() == "AUTH")
         self.send(f"{command}\r\n")
 
     # What the package uses itself, and no subclass overrides by accident.

@@ -15,12 +15,18 @@ from ..errors import CommandArgumentError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Hidden", "Secret", "hidden_command", "scrubbed", "shown", "veiled"]
+__all__ = ["Hidden", "Secret", "hidden_command", "hidden_words", "holds_auth", "scrubbed", "shown", "veiled"]
 
 _MARK = b"***"
 # Taking out less would tear holes into ordinary words, and tell by them what was meant.
 _SHORTEST = 4
-_AUTH = re.compile(rb"(\s*AUTH\s+\S+[ \t]+)[^\s]", re.IGNORECASE)
+# A line of AUTH, first or behind others, and as much of it as is no secret. Behind others there may be text,
+# and a line of that may begin with the word.
+_AUTH = re.compile(
+    rb"(?:\A\s*AUTH|[\r\n][ \t]*AUTH(?=[ \t]+[\w-]{1,20}(?:[ \t]+[A-Z0-9+/=]+)?[ \t]*(?:[\r\n]|\Z)))"
+    rb"(\s+\S+\s+(?=\S))?",
+    re.IGNORECASE,
+)
 
 
 class Secret:
@@ -109,10 +115,22 @@ def shown(octets: bytes) -> bytes:
     return octets.beginning + _MARK + (b"\r\n" if octets.endswith(b"\n") else b"")
 
 
+def holds_auth(lines: bytes) -> bool:
+    """Whether a command is AUTH, or one of several."""
+    return _AUTH.search(lines) is not None
+
+
 def hidden_command(line: bytes) -> bytes:
     """A command, whose secret is hidden if it is an AUTH that bears one (RFC 4954 4)."""
-    match = _AUTH.match(line)
-    return Hidden(line, bytes(match[1])) if match else line
+    match = _AUTH.search(line)
+    return Hidden(line, bytes(line[: match.end()])) if match and match[1] else line
+
+
+def hidden_words(line: bytes) -> tuple[Hidden, ...]:
+    """What is hidden of a line, word by word."""
+    if not isinstance(line, Hidden):
+        return ()
+    return tuple(Hidden(word.rstrip(b"=")) for word in line[len(line.beginning) :].split())
 
 
 def scrubbed(said: bytes, secrets: Iterable[bytes]) -> bytes:

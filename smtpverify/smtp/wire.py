@@ -44,8 +44,12 @@ _NULS_AND_DOT = re.compile(rb"(?<=\n)\0+\.")
 # --- commands ------------------------------------------------------------------------------------
 
 
-def check_argument(command: str) -> None:
+def check_argument(command: str, *, secret: bool = False) -> None:
     """Refuse a command with what could end it on its way (RFC 5321 4.1.1.1).
+
+    Args:
+        command: all of it.
+        secret: it does not show in the error.
 
     Raises:
         CommandArgumentError: it contains a control character.
@@ -53,7 +57,7 @@ def check_argument(command: str) -> None:
     found = _CONTROL.search(command)
     if found:
         what = "newline" if found[0] in "\r\n" else "control"
-        shown = printable(command).replace("\\x0a", "\\n").replace("\\x0d", "\\r")
+        shown = "***" if secret else printable(command).replace("\\x0a", "\\n").replace("\\x0d", "\\r")
         raise CommandArgumentError(f"command and arguments contain prohibited {what} characters: {shown}")
 
 
