@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import keyring
@@ -194,9 +195,26 @@ def test_files_without_a_password(tmp_path: Path, content: bytes, problem: str) 
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    file = write(tmp_path / "file", b"\xff\xfe")
-    with pytest.raises(CommandArgumentError, match=r"^password: it can't be written in UTF-8"):
+    file = write(tmp_path / "file", b"secret\xff\xfe")
+    with pytest.raises(CommandArgumentError, match=r"^password: it can't be written in UTF-8") as raised:
         found(f"?password-file={file}")
+    assert "secret" not in locals_of(raised.value)
+
+
+@POSIX
+def test_a_variable_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "secret\udcff")
+    with pytest.raises(CommandArgumentError, match=r"^password: it can't be written in UTF-8") as raised:
+        found("?password-env=MAIL_PASSWORD")
+    assert "secret" not in locals_of(raised.value)
+
+
+def locals_of(error: BaseException) -> str:
+    """The local variables of our frames, as a traceback shows them."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("smtpverify")]
+    assert ours
+    return repr([frame.f_locals for frame in ours])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, ring: Ring) -> None:

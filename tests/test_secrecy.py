@@ -233,9 +233,9 @@ def test_nothing_in_what_fails(
         assert_hidden(text, SECRET)
 
 
-def url(server: Server, password: str = SECRET) -> str:
+def url(server: Server | int, password: str = SECRET) -> str:
     userinfo = f"{USER}:{quote(password, safe='')}" if password else USER
-    return f"tls://{userinfo}@{HOST}:{server.port}"
+    return f"tls://{userinfo}@{HOST}:{server if isinstance(server, int) else server.port}"
 
 
 @pytest.mark.parametrize("kind", ["wrong_name", "unknown_issuer"])
@@ -395,6 +395,83 @@ def test_what_shows_of_a_login(smtp_server: ServerFactory, capfd: pytest.Capture
         r"send: b'AUTH PLAIN ***\r\n'",
         "reply: retcode (235); Msg: b'2.7.0 Authentication successful'",
     ]
+
+
+WRONG: dict[str, Any] = {
+    "too new": f"{SECRET}\U0001f600",
+    "directions": f"{SECRET}\u05d0",
+    "prohibited": f"{SECRET}\u200e",
+    "half a character": f"{SECRET}\udcff",
+    "octets": SECRET.encode() + b"\xff",
+    "array": bytearray(SECRET.encode()),
+    "list": [SECRET],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda port, wrong: in_tls(port, lambda smtp: smtp.login(USER, wrong)),
+        lambda port, wrong: smtpverify.connect(url(port, ""), password=wrong, timeout=5),
+        lambda port, wrong: smtpverify.connect(url(port, ""), password=lambda: wrong, timeout=5),
+        lambda port, wrong: SMTP(url(port, ""), password=wrong, timeout=5),
+        lambda port, wrong: SMTP(password=wrong, timeout=5).connect(url(port, "")),
+        lambda port, wrong: sasl.Scram("SCRAM-SHA-1", USER, wrong),
+    ],
+    ids=["login", "connect", "callable", "class", "method", "mechanism"],
+)
+def test_nothing_of_a_password_that_can_t_be_used(
+    smtp_server: ServerFactory, wrong: Any, way: Callable[[int, Any], Any]
+) -> None:
+    behaviour = Behaviour(tls=Tls.STARTTLS, after_tls=("AUTH SCRAM-SHA-256",))
+    with (
+        smtp_server(behaviour) as server,
+        pytest.raises(smtpverify.CommandArgumentError, match=r"^password: ") as raised,
+    ):
+        way(server.port, wrong)
+    for text in everything_of(raised.value):
+        assert_hidden(text, SECRET)
+
+
+def in_tls(port: int, do: Callable[[SMTP], object]) -> None:
+    with SMTP(HOST, port, timeout=5) as smtp:
+        smtp.starttls()
+        do(smtp)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda: sasl.Plain(USER, f"{SECRET}\0"),
+        lambda: sasl.Plain(USER, f"{SECRET}\udcff"),
+        lambda: sasl.Login(USER, f"{SECRET}\udcff"),
+        lambda: sasl.Plain(f"{USER}\0", SECRET),
+        lambda: sasl.Login(f"{USER}\udcff", SECRET),
+        lambda: sasl.Scram("SCRAM-SHA-0", USER, SECRET),
+        lambda: sasl.Scram("SCRAM-SHA-1-PLUS", USER, SECRET),
+        lambda: sasl.XOAuth2(USER, f"{SECRET}\n"),
+        lambda: sasl.OAuthBearer(USER, f"{SECRET}\n"),
+        lambda: sasl.OAuthBearer(f"{USER}\1", TOKEN),
+    ],
+)
+def test_nothing_of_a_mechanism_that_can_t_be(way: Callable[[], object]) -> None:
+    with pytest.raises(smtpverify.CommandArgumentError) as raised:
+        way()
+    for text in everything_of(raised.value):
+        assert_hidden(text, SECRET, TOKEN)
+
+
+@pytest.mark.parametrize("offered", ["PLAIN", "XOAUTH2"])
+def test_nothing_of_a_token_that_does_not_go(smtp_server: ServerFactory, offered: str) -> None:
+    """The server takes none, or it is too long."""
+    with (
+        smtp_server(Behaviour(tls=Tls.STARTTLS, after_tls=(f"AUTH {offered}",))) as server,
+        pytest.raises((smtplib.SMTPNotSupportedError, smtpverify.CommandArgumentError)) as raised,
+    ):
+        in_tls(server.port, lambda smtp: smtp.login_oauth2(USER, TOKEN * 300))
+    for text in everything_of(raised.value):
+        assert_hidden(text, TOKEN)
 
 
 # --- relays --------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class Authentication(Conversation):
             others: as for smtplib.
         """
         secret, password = Secret(password), ""  # no frame of ours shows it from here on
+        secret.valid()
         known = self._known_login(user)
         if known is not None:
             return known
@@ -99,13 +100,13 @@ class Authentication(Conversation):
             CommandArgumentError: there is something else than an access token in it; nothing was sent.
             others: as for `login`.
         """
-        given, token = [token], ""
+        given, token = token if callable(token) else Secret(token, "token"), ""
         known = self._known_login(user)
         if known is not None:
             return known
         offered = self._offered()
         name = self._chosen(mechanism, OAUTH, offered)[0]
-        secret = _secret_token(given.pop())
+        secret = given if isinstance(given, Secret) else Secret(given(), "token")
         if name == "XOAUTH2":
             return self._exchange(XOAuth2(user, secret), offered)
         port = self._attempt.port if self._attempt else None
@@ -226,7 +227,7 @@ class Authentication(Conversation):
             answer = authobject() if challenge is None else authobject(challenge)
         if answer is None:
             return None
-        hidden = Hidden(answer.encode("utf-8") if isinstance(answer, str) else answer)
+        hidden, answer = Hidden(answer.encode("utf-8") if isinstance(answer, str) else answer), None
         if len(hidden) > _LONGEST_RESPONSE // 4 * 3:
             raise CommandArgumentError(f"the answer to AUTH has {len(hidden)} octets, too many (RFC 4954 4)")
         identity = getattr(authobject, "identity", getattr(self, "user", ""))
@@ -344,10 +345,6 @@ class Authentication(Conversation):
     def _forget_ehlo(self) -> None:
         super()._forget_ehlo()
         self._logged_in = None
-
-
-def _secret_token(token: Token) -> Secret:
-    return Secret(token() if callable(token) else token, "token")
 
 
 def _has_md5() -> bool:

@@ -39,14 +39,23 @@ class Keeper:
 
     def __init__(self, password: str | bytes | Callable[[], str | bytes] | Secret) -> None:
         if callable(password):
-            self._ask: Callable[[], Secret] = lambda: Secret(password())
+            self._ask: Callable[[], Secret] | Secret = lambda: Secret(password())
         else:
-            known = password if isinstance(password, Secret) else Secret(password)
-            self._ask = lambda: known
+            self._ask = Secret(password)
 
     def ask(self) -> Secret:
-        """The password, now."""
-        return self._ask()
+        """The password, now.
+
+        Raises:
+            CommandArgumentError: it is no text.
+        """
+        return (self._ask if isinstance(self._ask, Secret) else self._ask()).valid()
+
+    def checked(self) -> Keeper:
+        """The keeper itself; raises as `ask`, which it does not do for a callable."""
+        if isinstance(self._ask, Secret):
+            self._ask.valid()
+        return self
 
 
 def kept(password: Password | None) -> Keeper | None:
@@ -67,7 +76,13 @@ def find_password(relay: Relay, given: Keeper | None) -> Keeper | None:
     Raises:
         RelayURLError: there is one where no user is; it is given twice; the source that the URL names has
             none, or others can read it; netrc or the keyring can't be read.
+        CommandArgumentError: it is no text.
     """
+    keeper = _find(relay, given)
+    return None if keeper is None else keeper.checked()
+
+
+def _find(relay: Relay, given: Keeper | None) -> Keeper | None:
     if given is not None and relay.user is None:
         raise RelayURLError("user: it is missing; a password needs its user, as in tls://user@host")
     if relay.user is None or relay.auth == EXTERNAL:

@@ -119,8 +119,9 @@ class _WithPassword(Mechanism):
     """
 
     def __init__(self, user: str, password: str | bytes | Secret) -> None:
+        self._password, password = Secret(password), b""  # no frame of ours shows it from here on
+        self._password.valid()
         self.identity = Secret(user, "user").text
-        self._password = password if isinstance(password, Secret) else Secret(password)
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
@@ -133,6 +134,7 @@ class Plain(_WithPassword):
     name = "PLAIN"
 
     def __init__(self, user: str, password: str | bytes | Secret) -> None:
+        password = Secret(password)
         super().__init__(user, password)
         if "\0" in self.identity or b"\0" in self._password.octets:
             raise CommandArgumentError("user or password: a NUL has no place in PLAIN (RFC 4616 2)")
@@ -191,13 +193,14 @@ class Scram(_WithPassword):
         plus_offered: bool = False,
         nonce: str | None = None,
     ) -> None:
+        password = Secret(password)
         super().__init__(user, password)
         if name.removesuffix("-PLUS") not in self.HASHES:
             raise CommandArgumentError(f"{printable(name)}: not one of {', '.join(self.HASHES)}")
         self.name = name
         self._hash = self.HASHES[name.removesuffix("-PLUS")]
-        self._saslname = _prepared(self.identity, "user", stored=False).translate(_SASLNAME)
-        self._prepared = Secret(_prepared(self._password.text, "password", stored=True))
+        self._saslname = _prepared(Secret(user), "user", stored=False).translate(_SASLNAME)
+        self._prepared = Secret(_prepared(self._password, "password", stored=True))
         self._nonce = b64encode(urandom(24)).decode() if nonce is None else nonce
         self._verified = False
         # RFC 5802 6: `y` tells the server that we would have bound, so that a server that does offer it knows
@@ -290,8 +293,9 @@ class _WithToken(Mechanism):
     _end = b""
 
     def __init__(self, user: str, token: str | bytes | Secret) -> None:
+        self._token, token = Secret(token, "token"), b""
+        self._token.valid()
         self.identity = Secret(user, "user").text
-        self._token = token if isinstance(token, Secret) else Secret(token, "token")
         if "\1" in self.identity or "\0" in self.identity:
             raise CommandArgumentError("user: it contains a control character")
         if not _B64TOKEN.fullmatch(self._token.octets):
@@ -318,6 +322,7 @@ class OAuthBearer(_WithToken):
     def __init__(
         self, user: str, token: str | bytes | Secret, *, host: str | None = None, port: int | None = None
     ) -> None:
+        token = Secret(token, "token")
         super().__init__(user, token)
         self._host, self._port = host, port
 
@@ -356,9 +361,9 @@ class External(Mechanism):
         yield self.identity.encode()
 
 
-def _prepared(text: str, what: str, *, stored: bool) -> str:
-    if text.isascii() and text.isprintable():
-        return text  # which SASLprep leaves as it is
+def _prepared(secret: Secret, what: str, *, stored: bool) -> str:
+    if secret.text.isascii() and secret.text.isprintable():
+        return secret.text  # which SASLprep leaves as it is
     from .saslprep import saslprep
 
-    return saslprep(text, what, stored=stored)
+    return saslprep(secret.text, what, stored=stored)

@@ -37,19 +37,23 @@ def saslprep(text: str, what: str, *, stored: bool) -> str:
         " " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char)
     )
     prepared: str = ucd_3_2_0.normalize("NFKC", mapped)
-    if any(prohibited(char) for char in prepared for prohibited in _PROHIBITED):
-        raise _refused(what, "a character that it prohibits (RFC 4013 2.3)")
-    if stored and any(stringprep.in_table_a1(char) for char in prepared):
-        raise _refused(what, "a character that is newer than Unicode 3.2 (RFC 4013 2.5)")
-    if any(stringprep.in_table_d1(char) for char in prepared):  # RFC 3454 6
-        ends = stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1])
-        if not ends or any(stringprep.in_table_d2(char) for char in prepared):
-            raise _refused(what, "text of both directions of writing (RFC 4013 2.4)")
-    return prepared
-
-
-def _refused(what: str, problem: str) -> CommandArgumentError:
-    return CommandArgumentError(
+    problem = _problem(prepared, stored=stored)
+    if problem is None:
+        return prepared
+    text = mapped = prepared = ""  # they show in no traceback
+    raise CommandArgumentError(
         f"{what}: SCRAM wants it prepared by SASLprep, and it contains {problem}; "
         "a mechanism that sends it as it is, such as PLAIN, may be named instead"
     )
+
+
+def _problem(prepared: str, *, stored: bool) -> str | None:
+    if any(prohibited(char) for char in prepared for prohibited in _PROHIBITED):
+        return "a character that it prohibits (RFC 4013 2.3)"
+    if stored and any(stringprep.in_table_a1(char) for char in prepared):
+        return "a character that is newer than Unicode 3.2 (RFC 4013 2.5)"
+    if any(stringprep.in_table_d1(char) for char in prepared):  # RFC 3454 6
+        ends = stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1])
+        if not ends or any(stringprep.in_table_d2(char) for char in prepared):
+            return "text of both directions of writing (RFC 4013 2.4)"
+    return None

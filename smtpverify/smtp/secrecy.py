@@ -32,38 +32,49 @@ _AUTH = re.compile(
 class Secret:
     """A password or token.
 
-    Args:
-        text: octets are read as UTF-8.
-        what: what it is, for errors.
+    Whoever is given one makes it a `Secret`, which never fails, lets go of what was given, and only then
+    looks whether it is `valid`: so no error finds it among the local variables.
 
-    Raises:
-        CommandArgumentError: it has no UTF-8.
+    Args:
+        text: octets are read as UTF-8; a `Secret` stays what it is.
+        what: what it is, for errors.
     """
 
-    __slots__ = ("_octets",)
+    __slots__ = ("_octets", "_problem")
 
-    def __init__(self, text: str | bytes, what: str = "password") -> None:
-        if not isinstance(text, (str, bytes)):
-            raise CommandArgumentError(f"{what}: a str is wanted, not {type(text).__name__}")
-        try:
-            self._octets = text.encode("utf-8") if isinstance(text, str) else bytes(text)
-            self._octets.decode("utf-8")
-        except UnicodeError:
-            problem = f"{what}: it can't be written in UTF-8"
+    def __init__(self, text: str | bytes | Secret, what: str = "password") -> None:
+        self._octets, self._problem = b"", ""
+        if isinstance(text, Secret):
+            self._octets, self._problem = text._octets, text._problem
+        elif not isinstance(text, (str, bytes)):
+            self._problem = f"{what}: a str is wanted, not {type(text).__name__}"
         else:
-            return
-        text = ""  # it shows in no traceback, nor does the error that holds it
-        raise CommandArgumentError(problem)
+            try:
+                octets = text.encode("utf-8") if isinstance(text, str) else bytes(text)
+                octets.decode("utf-8")
+                self._octets = octets
+            except UnicodeError:
+                self._problem = f"{what}: it can't be written in UTF-8"
+
+    def valid(self) -> Secret:
+        """The secret itself.
+
+        Raises:
+            CommandArgumentError: it is no text.
+        """
+        if self._problem:
+            raise CommandArgumentError(self._problem)
+        return self
 
     @property
     def octets(self) -> bytes:
-        """The secret, in UTF-8."""
-        return self._octets
+        """The secret, in UTF-8; raises as `valid`."""
+        return self.valid()._octets
 
     @property
     def text(self) -> str:
-        """The secret."""
-        return self._octets.decode("utf-8")
+        """The secret; raises as `valid`."""
+        return self.octets.decode("utf-8")
 
     def __repr__(self) -> str:
         return "Secret(***)"
