@@ -120,6 +120,15 @@ def test_no_mechanism(smtp_server: ServerFactory, offered: str, options: Any, wh
     assert auths(server) == []
 
 
+def test_an_offer_that_is_no_text(smtp_server: ServerFactory) -> None:
+    refuse = {"AUTH": "535 5.7.8 no"}
+    with smtp_server(offering("\x1b[2J PLAIN", replies=refuse)) as server, in_tls(server) as smtp:
+        with pytest.raises(AuthenticationError, match=r"it offers \\x1b\[2J, PLAIN$"):
+            smtp.login("alice", "secret")
+        with pytest.raises(smtplib.SMTPNotSupportedError, match=r"offers \\x1b\[2J, PLAIN; wanted"):
+            smtp.login("alice", "secret", mechanism="LOGIN")
+
+
 def test_no_auth(smtp_server: ServerFactory) -> None:
     with (
         smtp_server(Behaviour(tls=Tls.STARTTLS, after_tls=("8BITMIME",))) as server,

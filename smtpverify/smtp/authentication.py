@@ -243,7 +243,7 @@ class Authentication(Conversation):
         said = f"the server refused {mechanism}: {reply[0]} {printable(reply[1])}"
         if complaint:
             said += f"; it says: {printable(complaint, 400)}"
-        said += f"; it offers {', '.join(offered) or 'no mechanism'}"
+        said += f"; it offers {_listed(offered)}"
         error: AuthenticationError = self._error(AuthenticationError, None, said)
         error.smtp_code, error.smtp_error = reply
         error.mechanism, error.offered, error.complaint = mechanism, offered, complaint
@@ -283,7 +283,7 @@ class Authentication(Conversation):
             return usable
         hint = "; login_oauth2() takes a token" if ours is PASSWORD and set(OAUTH) & set(offered) else ""
         raise smtplib.SMTPNotSupportedError(
-            f"No suitable authentication method found. The server offers {', '.join(offered)}; "
+            f"No suitable authentication method found. The server offers {_listed(offered)}; "
             f"wanted was {' or '.join(wanted)}{hint}"
         )
 
@@ -345,6 +345,10 @@ class Authentication(Conversation):
     def _forget_ehlo(self) -> None:
         super()._forget_ehlo()
         self._logged_in = None
+
+
+def _listed(offered: tuple[str, ...]) -> str:
+    return printable(", ".join(offered), 400) or "no mechanism"
 
 
 def _has_md5() -> bool:
