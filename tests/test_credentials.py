@@ -19,7 +19,7 @@ from tests.bed import HOST, Behaviour, Tls
 from tests.scram import SUCCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import ServerFactory
@@ -82,7 +82,7 @@ def write(path: Path, content: bytes | str, mode: int = 0o600) -> Path:
     return path
 
 
-def netrc(home: Path, content: str, mode: int = 0o600) -> None:
+def netrc(home: Path, content: str | bytes, mode: int = 0o600) -> None:
     # Python 3.10 and later read _netrc on Windows too, ~/.netrc first.
     write(home / ".netrc", content, mode)
 
@@ -284,13 +284,26 @@ def test_netrc_of_that_user_at_that_host(home: Path) -> None:
 
 
 def test_a_netrc_that_can_t_be_read(home: Path) -> None:
-    netrc(home, "machine mail.example.org login alice password hunter2 what is this\n")
-    with pytest.raises(RelayURLError, match=r"^netrc: it can't be used: ") as raised:
+    for of_password in ("hunter2", "my hunter2", "my\nhunter2"):
+        netrc(home, f"machine mail.example.org login alice password {of_password} is this\n")
+        with pytest.raises(RelayURLError, match=r"^netrc: it can't be used: .*makes no sense in line [0-9]"):
+            found()
+        assert_untold(found, "hunter2")
+    netrc(home, "machine mail.example.org login alice password hunter2\xe4\n".encode("latin-1"))
+    with pytest.raises(RelayURLError, match=r"^netrc: it can't be used: it is not UTF-8"):
         found()
-    assert "hunter2" not in str(raised.value)
-    (home / ".netrc").write_bytes(b"\xff\xfe")
-    with pytest.raises(RelayURLError, match=r"^netrc: it can't be used: "):
+    assert_untold(found, "hunter2")
+    (home / ".netrc").unlink()
+    (home / ".netrc").mkdir()
+    with pytest.raises(RelayURLError, match=r"^netrc: it can't be used: .*netrc"):
         found()
+
+
+def assert_untold(way: Callable[[], object], secret: str) -> None:
+    with pytest.raises(RelayURLError) as raised:
+        way()
+    assert secret not in str(raised.value)
+    assert raised.value.__context__ is None
 
 
 @POSIX

@@ -144,13 +144,23 @@ def _from_netrc(host: str, user: str) -> Secret | None:
     """The password of just that user at just that host; `default` entries count for every host."""
     from netrc import NetrcParseError, netrc
 
+    entry, problem = None, ""
     try:
         entry = netrc().authenticators(host)
     except FileNotFoundError:
         return None
-    except (NetrcParseError, OSError, UnicodeDecodeError) as error:
-        problem = error.msg if isinstance(error, NetrcParseError) else str(error)
-        raise RelayURLError(f"netrc: it can't be used: {printable(problem)}") from None
+    except OSError as error:
+        problem = str(error)
+    except UnicodeDecodeError:
+        problem = "it is not UTF-8"
+    except NetrcParseError as error:
+        # Of what it stumbles over, which may be of a password, it tells the most.
+        of_mode = error.msg.startswith("~/.netrc ")
+        problem = (
+            error.msg if of_mode else f"{error.filename} makes no sense in line {error.lineno} or before"
+        )
+    if problem:
+        raise RelayURLError(f"netrc: it can't be used: {printable(problem)}")
     if entry is None or entry[0] != user or not entry[2]:
         return None
     return Secret(entry[2])
