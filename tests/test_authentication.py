@@ -296,6 +296,20 @@ def test_an_impostor(smtp_server: ServerFactory, mechanism: str, lie: str, why: 
     assert server.messages == []
 
 
+def test_a_proof_is_not_another_s(smtp_server: ServerFactory) -> None:
+    """What was proved in one exchange lets nobody in in the next."""
+    scram = sasl.Scram("SCRAM-SHA-256", "alice", "secret")
+    servers = [offering("SCRAM-SHA-256", authenticator=ScramServer(lie=lie)) for lie in ("", "early")]
+    with smtp_server(*servers) as server:
+        with in_tls(server) as smtp:
+            assert smtp.auth("SCRAM-SHA-256", scram)[0] == 235
+        with in_tls(server) as smtp:
+            for initial_response_ok in (True, False):
+                with pytest.raises(CommandArgumentError, match="serves one exchange; make another"):
+                    smtp.auth("SCRAM-SHA-256", scram, initial_response_ok=initial_response_ok)
+    assert len(auths(server)) == 1
+
+
 @pytest.mark.parametrize(
     ("lie", "why"), [("replay", "nonce does not go on"), ("iterations", "wants 1 iterations")]
 )

@@ -157,6 +157,8 @@ class Authentication(Conversation):
             raise CommandArgumentError(
                 f"mechanism: '{printable(mechanism, 40)}' is no name of one (RFC 4422 3.1)"
             )
+        if isinstance(authobject, Mechanism) and authobject.begun:
+            raise CommandArgumentError(f"{mechanism}: a Mechanism serves one exchange; make another")
         self._want_connection()
         self._refuse_plaintext_credentials()
         self._secrets = tuple(map(Hidden, authobject.secrets if isinstance(authobject, Mechanism) else ()))

@@ -93,6 +93,11 @@ class Mechanism:
         answer = self.respond(challenge)
         return None if answer is None else answer.decode("utf-8")
 
+    @property
+    def begun(self) -> bool:
+        """Whether it serves an exchange, or has: what that has proved says nothing of another."""
+        return self._exchange is not None
+
     def finish(self) -> None:
         """Say that the server has accepted.
 
