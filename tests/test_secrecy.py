@@ -9,7 +9,7 @@ import pickle
 import smtplib
 import sys
 import traceback
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from smtpverify.smtp import sasl
 from smtpverify.smtp.credentials import Keeper
 from smtpverify.smtp.secrecy import Hidden, Secret, hidden_command, scrubbed, shown
 from tests.bed import HOST, Behaviour, Tls
-from tests.scram import FAILURE, SUCCESS, ScramServer
+from tests.scram import FAILURE, SUCCESS, ScramServer, due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -460,6 +460,23 @@ def test_nothing_of_a_mechanism_that_can_t_be(way: Callable[[], object]) -> None
         way()
     for text in everything_of(raised.value):
         assert_hidden(text, SECRET, TOKEN)
+
+
+def test_nothing_of_a_proof() -> None:
+    """On which whoever sees it can try passwords."""
+    scram = sasl.Scram("SCRAM-SHA-1", USER, SECRET, nonce="n")
+    scram.respond(None)
+    final = scram.respond(b"r=nx,s=QSXC,i=4096") or b""
+    proof, signature = due(
+        "sha1", SECRET.encode(), b64decode("QSXC"), 4096, b"n=alice,r=n,r=nx,s=QSXC,i=4096,c=biws,r=nx"
+    )
+    assert b64decode(final.partition(b"p=")[2]) == proof
+    with pytest.raises(smtpverify.ServerSignatureError) as raised:
+        scram.respond(b"v=AAAA")
+    for text in everything_of(raised.value):
+        for octets in (proof, signature):
+            assert b64encode(octets).decode() not in text
+            assert repr(octets)[2:-1] not in text
 
 
 @pytest.mark.parametrize("offered", ["PLAIN", "XOAUTH2"])

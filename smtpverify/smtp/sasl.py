@@ -14,7 +14,7 @@ from os import urandom
 from typing import TYPE_CHECKING, overload
 
 from ..errors import AuthenticationError, CommandArgumentError, ServerSignatureError, printable
-from .secrecy import Secret
+from .secrecy import Hidden, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -262,14 +262,14 @@ class Scram(_WithPassword):
             raise AuthenticationError(f"{self.name}: the salt is not Base64 (RFC 5802 7)") from None
 
     def _proof_and_signature(self, salt: bytes, iterations: int, signed: bytes) -> tuple[bytes, bytes]:
-        """Ours and the server's, in Base64 (RFC 5802 3)."""
+        """Ours and the server's, in Base64 (RFC 5802 3); passwords can be tried on both."""
         salted = hashlib.pbkdf2_hmac(self._hash, self._prepared.octets, salt, iterations)
         client_key = hmac.digest(salted, b"Client Key", self._hash)
         stored_key = hashlib.new(self._hash, client_key).digest()
         signature = hmac.digest(stored_key, signed, self._hash)
         proof = bytes(ours ^ theirs for ours, theirs in zip(client_key, signature, strict=True))
         server_key = hmac.digest(salted, b"Server Key", self._hash)
-        return b64encode(proof), b64encode(hmac.digest(server_key, signed, self._hash))
+        return Hidden(b64encode(proof)), Hidden(b64encode(hmac.digest(server_key, signed, self._hash)))
 
     def _verify(self, server_final: bytes, signature: bytes) -> None:
         match = _VERIFIER.fullmatch(server_final)
