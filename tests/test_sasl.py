@@ -80,6 +80,13 @@ def test_scram_where_the_server_waits(name: str) -> None:
 
 
 @every
+@pytest.mark.parametrize("user", ["", "\u00ad", "\u200d\ufe00"])
+def test_a_user_of_which_nothing_is_left(name: str, user: str) -> None:
+    with pytest.raises(CommandArgumentError, match=r"^user: nothing is left of it"):
+        Scram(name, user, "pencil")
+
+
+@every
 @pytest.mark.parametrize(
     "lie",
     [
@@ -326,6 +333,7 @@ def test_oauthbearer_example() -> None:
 
 def test_oauthbearer_without_a_place_and_with_an_odd_name() -> None:
     assert OAuthBearer("a=b,c", "t").respond(None) == b"n,a=a=3Db=2Cc,\1auth=Bearer t\1\1"
+    assert OAuthBearer("", "t").respond(None) == b"n,,\1auth=Bearer t\1\1"  # a saslname is not empty
 
 
 def test_xoauth2() -> None:

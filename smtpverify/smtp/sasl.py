@@ -205,6 +205,8 @@ class Scram(_WithPassword):
         self.name = name
         self._hash = self.HASHES[name.removesuffix("-PLUS")]
         self._saslname = _prepared(Secret(user), "user", stored=False).translate(_SASLNAME)
+        if not self._saslname:
+            raise CommandArgumentError("user: nothing is left of it, and SCRAM wants one (RFC 5802 5.1)")
         self._prepared = Secret(_prepared(self._password, "password", stored=True))
         self._nonce = b64encode(urandom(24)).decode() if nonce is None else nonce
         self._verified = False
@@ -335,7 +337,8 @@ class OAuthBearer(_WithToken):
         where = (f"host={self._host}\1" if self._host else "") + (
             f"port={self._port}\1" if self._port else ""
         )
-        header = f"n,a={self.identity.translate(_SASLNAME)},\1{where}auth=Bearer ".encode()
+        identity = f"a={self.identity.translate(_SASLNAME)}" if self.identity else ""  # RFC 5801 4
+        header = f"n,{identity},\1{where}auth=Bearer ".encode()
         return header + self._token.octets + b"\1\1"
 
 
