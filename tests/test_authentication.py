@@ -593,6 +593,28 @@ def test_smtplib_s_own_authobjects(smtp_server: ServerFactory) -> None:
     assert passwords == {"secret", ""}
 
 
+class Foreign:
+    """An authobject with attributes that are called as ours are, and mean something else."""
+
+    identity = 5
+    complaint = None
+
+    def __call__(self, challenge: bytes | None = None) -> str:
+        return "\0alice\0secret"
+
+
+@pytest.mark.parametrize("user", [None, b"alice"])
+def test_an_authobject_that_looks_like_ours(smtp_server: ServerFactory, user: Any) -> None:
+    refusing = offering("PLAIN", auth_reply=FAILURE)
+    with smtp_server(offering("PLAIN"), refusing) as server:
+        with in_tls(server) as smtp:
+            smtp.user = user
+            assert smtp.auth("PLAIN", Foreign())[0] == 235
+        with in_tls(server) as smtp, pytest.raises(AuthenticationError, match="refused PLAIN: 535") as raised:
+            smtp.auth("PLAIN", Foreign())
+    assert raised.value.complaint == b""
+
+
 def test_an_authobject_may_give_octets(smtp_server: ServerFactory) -> None:
     with smtp_server(offering("PLAIN")) as server, in_tls(server) as smtp:
         smtp.ehlo()

@@ -232,8 +232,8 @@ class Authentication(Conversation):
         hidden, answer = Hidden(answer.encode("utf-8") if isinstance(answer, str) else answer), None
         if len(hidden) > _LONGEST_RESPONSE // 4 * 3:
             raise CommandArgumentError(f"the answer to AUTH has {len(hidden)} octets, too many (RFC 4954 4)")
-        identity = getattr(authobject, "identity", getattr(self, "user", ""))
-        if hidden != identity.encode("utf-8"):
+        known = authobject.identity if isinstance(authobject, Mechanism) else getattr(self, "user", "")
+        if not isinstance(known, str) or hidden != known.encode("utf-8", "replace"):
             self._secrets += (hidden,)
         return hidden
 
@@ -241,7 +241,8 @@ class Authentication(Conversation):
         self, mechanism: str, authobject: AuthObject, reply: tuple[int, bytes]
     ) -> AuthenticationError:
         offered = self._mechanisms()
-        complaint = scrubbed(getattr(authobject, "complaint", b""), self._secrets)
+        complaint = authobject.complaint if isinstance(authobject, Mechanism) else b""
+        complaint = scrubbed(complaint, self._secrets)
         said = f"the server refused {mechanism}: {reply[0]} {printable(reply[1])}"
         if complaint:
             said += f"; it says: {printable(complaint, 400)}"
