@@ -520,11 +520,13 @@ def test_nothing_of_a_token_that_does_not_go(smtp_server: ServerFactory, offered
 )
 def test_nothing_of_a_url_that_can_t_be_used(broken: str) -> None:
     text = broken.format(quote(SECRET, safe=""))
-    for way in (Relay.parse, smtpverify.connect, SMTP, smtpverify.SMTP_SSL, smtpverify.LMTP):
-        with pytest.raises(smtpverify.RelayURLError) as raised:
-            way(text)
-        for told in everything_of(raised.value):
-            assert_hidden(told, SECRET)
+    ways: list[Any] = [Relay.parse, smtpverify.connect, SMTP, smtpverify.SMTP_SSL, smtpverify.LMTP]
+    for way in ways:
+        for given in (text, text.encode()):
+            with pytest.raises(smtpverify.RelayURLError) as raised:
+                way(given)
+            for told in everything_of(raised.value):
+                assert_hidden(told, SECRET)
 
 
 def test_a_relay_that_shows() -> None:
@@ -557,7 +559,8 @@ def test_hidden_commands() -> None:
     hidden = hidden_command(b"AUTH PLAIN AGFs\r\nNOOP\r\n")
     assert hidden == b"AUTH PLAIN AGFs\r\nNOOP\r\n"
     assert repr(hidden) == r"b'AUTH PLAIN ***\r\n'"
-    assert repr(Hidden(b"AGFs\r\n")) == r"b'***\r\n'"
+    for shown_by in (repr, str, format):
+        assert shown_by(Hidden(b"AGFs\r\n")) == r"b'***\r\n'"
     assert repr(Hidden(b"AGFs")) == "b'***'"
 
 

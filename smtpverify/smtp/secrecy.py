@@ -101,6 +101,8 @@ class Hidden(bytes):
     def __repr__(self) -> str:
         return repr(shown(self))
 
+    __str__ = __repr__  # bytes has one of its own
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
 
@@ -116,6 +118,8 @@ class _Veiled(str):
 
 def veiled(host: Any) -> Any:
     """A host as it was given, which shows in no traceback if it is a URL that may hold a password."""
+    if isinstance(host, bytes):
+        return Hidden(host) if b"@" in host else host
     return _Veiled(host) if isinstance(host, str) and "@" in host else host
 
 
