@@ -38,6 +38,7 @@ TOKEN = "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg"
 def forms(secret: str) -> list[str]:
     """The secret as it is, as parts of it, and as each message that holds it goes over the wire."""
     octets = secret.encode()
+    command = b64encode(b"\0" + USER.encode() + b"\0" + octets).decode()
     messages = [
         octets,
         b"\0" + USER.encode() + b"\0" + octets,
@@ -56,6 +57,7 @@ def forms(secret: str) -> list[str]:
         repr(octets)[2:-1],
         *encoded,
         *inner,
+        *(command[start : start + 14] for start in range(10, len(command) - 14)),
     ]
 
 
@@ -184,6 +186,12 @@ FAILURES: dict[str, Behaviour] = {
     ),
     "repeated": Behaviour(
         tls=Tls.STARTTLS, replies={"AUTH": lambda line: f"500 5.5.1 unknown: {line}"}, closes_after=("AUTH",)
+    ),
+    "repeated in part": Behaviour(
+        tls=Tls.STARTTLS, replies={"AUTH": lambda line: f"500 5.5.1 unknown: {line[:-5]}..."}
+    ),
+    "repeated and broken": Behaviour(
+        tls=Tls.STARTTLS, replies={"AUTH": lambda line: f"500-5.5.1 {line[:25]}\r\n500 {line[25:]}"}
     ),
     "repeated in lines": Behaviour(
         tls=Tls.STARTTLS, replies={"AUTH": lambda line: f"500-5.5.1 unknown:\r\n500 {line}"}
@@ -349,7 +357,7 @@ def test_text_that_speaks_of_auth(smtp_server: ServerFactory, monkeypatch: pytes
     assert server.connections[0].messages[0].data == text.removesuffix(b".\r\n")
 
 
-@pytest.mark.parametrize("said", ["500 5.5.1 unknown: {}", "500 {}", "what is {}?"])
+@pytest.mark.parametrize("said", ["500 5.5.1 unknown: {}", "500 {:.40}", "what is {}?"])
 def test_a_server_that_repeats_auth_by_hand(
     smtp_server: ServerFactory, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -572,6 +580,10 @@ def test_hidden_commands() -> None:
         (b"hunter22 hunter2", [b"hunter2", b"hunter22"], b"*** ***"),
         (b"not an abc", [b"abc"], b"not an abc"),  # too short to be told from a word
         (b"not YWJj", [b"abc"], b"not ***"),
+        (b"500 what is aHVudGVyMiBodW50", [b"hunter2 hunter2 hunter2"], b"500 what is ***"),
+        (b"500-aHVudGVyMi\nBodW50ZXIy?", [b"hunter2 hunter2"], b"500-***\n***?"),
+        (b"aHVudGVyMiBodW50x", [b"hunter2 hunter2 hunter2"], b"aHVudGVyMiBodW50x"),
+        (b"your password1 is wrong", [b"password1234"], b"your password1 is wrong"),
         (b"nothing", [], b"nothing"),
         (b"nothing", [b""], b"nothing"),
     ],

@@ -7,7 +7,7 @@ the server says. Python can't wipe memory: whoever can read the process's has th
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import CommandArgumentError
@@ -22,6 +22,7 @@ _MARK = b"***"
 _SHORTEST = 4
 # A line of AUTH, first or behind others, and as much of it as is no secret. Behind others there may be text,
 # and a line of that may begin with the word.
+_PIECE = re.compile(rb"[A-Za-z0-9+/]{8,}")  # of Base64; a word is hardly ever part of a secret's
 _AUTH = re.compile(
     rb"(?:\A\s*AUTH|[\r\n][ \t]*AUTH(?=[ \t]+[\w-]{1,20}(?:[ \t]+[A-Z0-9+/=]+)?[ \t]*(?:[\r\n]|\Z)))"
     rb"(\s+\S+\s+(?=\S))?",
@@ -142,10 +143,17 @@ def hidden_command(line: bytes) -> bytes:
 
 
 def hidden_words(line: bytes) -> tuple[Hidden, ...]:
-    """What is hidden of a line, word by word."""
+    """What is hidden of a line, word by word, decoded where it is Base64."""
     if not isinstance(line, Hidden):
         return ()
-    return tuple(Hidden(word.rstrip(b"=")) for word in line[len(line.beginning) :].split())
+    return tuple(Hidden(_decoded(word)) for word in line[len(line.beginning) :].split())
+
+
+def _decoded(word: bytes) -> bytes:
+    try:
+        return b64decode(word, validate=True)
+    except ValueError:
+        return word
 
 
 def scrubbed(said: bytes, secrets: Iterable[bytes]) -> bytes:
@@ -155,8 +163,11 @@ def scrubbed(said: bytes, secrets: Iterable[bytes]) -> bytes:
         said: of any kind.
         secrets: in the clear; they are found in Base64 (RFC 4648 4) too where it stands for them alone.
     """
+    encoded = []
     for secret in sorted(secrets, key=len, reverse=True):
-        for form in (secret, b64encode(secret).rstrip(b"=")):
+        encoded.append(b64encode(secret).rstrip(b"="))
+        for form in (secret, encoded[-1]):
             if len(form) >= _SHORTEST:
                 said = said.replace(form, _MARK)
-    return said
+    # Of a long command some repeat the beginning alone, or break it into lines.
+    return _PIECE.sub(lambda piece: _MARK if any(piece[0] in form for form in encoded) else piece[0], said)
