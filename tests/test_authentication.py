@@ -651,6 +651,14 @@ class WithItsOwn(SMTP):
         return f"\0{self.user}\0{self.password}-and-a-code"
 
 
+def test_a_mechanism_put_into_the_object(smtp_server: ServerFactory) -> None:
+    with smtp_server(offering("PLAIN")) as server, in_tls(server) as smtp:
+        own: Any = lambda challenge=None: f"\0{smtp.user}\0{smtp.password[::-1]}"  # noqa: E731
+        smtp.auth_plain = own  # type: ignore[method-assign]
+        assert smtp.login("alice", "secret")[0] == 235
+    assert server.connections[0].credentials[0].password == "terces"
+
+
 def test_a_subclass_s_own_mechanism(smtp_server: ServerFactory) -> None:
     with smtp_server(offering("PLAIN")) as server, WithItsOwn(HOST, server.port, timeout=5) as smtp:
         smtp.starttls()

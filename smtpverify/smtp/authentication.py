@@ -304,7 +304,7 @@ class Authentication(Conversation):
         self, name: str, user: str, secret: Secret, offered: tuple[str, ...], initial_response_ok: bool
     ) -> tuple[int, bytes]:
         method = "auth_" + name.lower().replace("-", "_")
-        if getattr(type(self), method, None) is not getattr(_SMTP, method, None):
+        if method in vars(self) or getattr(type(self), method, None) is not getattr(_SMTP, method, None):
             return self._log_in_by_override(name, method, user, secret, initial_response_ok)
         mechanism: Mechanism
         if name in (Plain.name, Login.name, CramMD5.name):
@@ -317,7 +317,7 @@ class Authentication(Conversation):
     def _log_in_by_override(
         self, name: str, method: str, user: str, secret: Secret, initial_response_ok: bool
     ) -> tuple[int, bytes]:
-        """Let a subclass's own `auth_plain()` or the like answer, from the attributes that smtplib sets."""
+        """Let somebody's own `auth_plain()` or the like answer, from the attributes that smtplib sets."""
         self.user, self.password = user, secret.text
         try:
             reply = self.auth(name, getattr(self, method), initial_response_ok=initial_response_ok)
