@@ -58,7 +58,7 @@ def _faults(case: Case, report: Report, accepted: int, seconds: float) -> list[t
         return [("never ended", True), (megabytes, report.memory > MEMORY)]
     raising = case.must in (Must.RAISE, Must.RAISE_WITHIN_BOUNDS)
     return [
-        ("completed", raising and not report.error),
+        ("completed where it must raise", raising and not report.error),
         ("did not complete", case.must is Must.COMPLETE and bool(report.error)),
         ("reported as sent what was not", report.sent and not accepted),
         ("sent two messages for one", accepted > 1),

@@ -40,11 +40,14 @@ Whatever a server does, no client may
 - raise what its documentation does not tell programs to catch (of `smtplib` and smtpverify that is
   `smtplib.SMTPException` and `OSError`), or with a text that could steer a terminal.
 
-Besides, it must
+A server that answers each step just in time may take the timeout at every step (RFC 5321 4.5.3.2);
+`slow_and_steady` does, within measure, and is a good one.
+
+Besides, a client must
 
 | | |
 | --- | --- |
-| `raise` | raise an exception, having delivered nothing |
+| `raise` | raise an exception |
 | `raise within bounds` | do so before a server that tries to exceed the bounds |
 | `complete` | log in and deliver |
 | `end within bounds` | do the one or the other |

@@ -34,8 +34,11 @@ def login_accepted_by(c: Conversation, code: int) -> None:
 
 CHALLENGES = {
     "not_base64": "***!",
+    "base64_cut_short": "QUJDR",
+    "one_character": "a",
     "not_ascii": "\N{LATIN SMALL LETTER E WITH ACUTE}",
     "binary": "AAH//w==",
+    "a_terminal_command": "\x1b[2J",
 }
 
 
