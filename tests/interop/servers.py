@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ message_size_limit = 60000000
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {certificate}
 smtpd_tls_security_level = may
+smtpd_tls_auth_only = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {sasl}
+smtpd_sasl_security_options = noanonymous
+smtpd_sasl_authenticated_header = yes
+smtpd_client_port_logging = yes
 smtpd_soft_error_limit = 1000
 smtpd_hard_error_limit = 1000
 smtpd_error_sleep_time = 0
@@ -53,6 +59,9 @@ in_flow_delay = 0
 default_process_limit = 20
 """
 MASTER = """\
+127.0.0.1:{login} inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o debug_peer_list=127.0.0.1 -o debug_peer_level=1
 127.0.0.1:{starttls} inet n - n - - smtpd
 127.0.0.1:{implicit} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 127.0.0.1:{small} inet n - n - - smtpd -o message_size_limit=20000
@@ -132,6 +141,7 @@ class Running:
 
     ports: dict[str, int]
     mail: Path
+    log: Path
     path: Path | None = None  # of its Unix socket
 
     def delivered(self, user: str, count: int = 1) -> list[bytes]:
@@ -194,23 +204,28 @@ def mailboxes(base: Path) -> tuple[Path, int, int]:
 
 
 @contextmanager
-def postfix(base: Path, certificate: Path) -> Iterator[Running]:
-    """Postfix: `starttls`, `implicit`, and `small`, which takes messages of 20,000 octets."""
+def postfix(base: Path, certificate: Path, sasl: Path) -> Iterator[Running]:
+    """Postfix: `starttls`, `implicit`, `small`, which takes messages of 20,000 octets, and `login`.
+
+    The last takes mail of those alone who log in, and asks Dovecot at the Unix socket `sasl` who they are.
+    Connected to before that runs, it would give up for a minute.
+    """
     program = command("postfix")
     mail, uid, gid = mailboxes(base)
-    ports = free_ports("starttls", "implicit", "small")
+    ports = free_ports("login", "starttls", "implicit", "small")
     config = base / "config"
     for directory in (config, base / "queue", base / "data"):
         directory.mkdir()
     shutil.chown(base / "data", "postfix")
     (base / "users").write_text("".join(f"{user}@{DOMAIN} {user}/\n" for user in USERS))
-    fields = {"base": base, "mail": mail, "uid": uid, "gid": gid, "certificate": certificate}
+    fields = {"base": base, "mail": mail, "uid": uid, "gid": gid, "certificate": certificate, "sasl": sasl}
     (config / "main.cf").write_text(MAIN.format(host=HOST, domain=DOMAIN, **fields))
     (config / "master.cf").write_text(MASTER.format(**ports))
     subprocess.run([program, "-c", str(config), "start"], check=True, capture_output=True)
     try:
-        wait_until(lambda: all(map(accepts, ports.values())), "Postfix")
-        yield Running(ports, mail)
+        ready = [port for name, port in ports.items() if name != "login"]  # which listens before them
+        wait_until(lambda: all(map(accepts, ready)), "Postfix")
+        yield Running(ports, mail, base / "log")
     finally:
         subprocess.run([program, "-c", str(config), "stop"], check=True, capture_output=True)
 
@@ -218,21 +233,29 @@ def postfix(base: Path, certificate: Path) -> Iterator[Running]:
 @contextmanager
 def dovecot(base: Path, certificate: Path, relay: int) -> Iterator[Running]:
     """Dovecot's LMTP, over TCP and a Unix socket, and its submission, which passes on to a relay's port."""
-    program = command("dovecot")
-    mail, uid, gid = mailboxes(base)
-    ports = free_ports("lmtp", "submission")
     users = [f"{user}:{{PLAIN}}secret::::::\n" for user in USERS]
     users.append(f"{FULL}:{{PLAIN}}secret::::::userdb_quota_rule=*:bytes=10\n")
-    (base / "users").write_text("".join(users))
+    ports = free_ports("lmtp", "submission")
+    with configured_dovecot(base, DOVECOT, users, ports, certificate=certificate, relay=relay) as running:
+        yield replace(running, path=base / "lmtp")
+
+
+@contextmanager
+def configured_dovecot(
+    base: Path, template: str, users: list[str], ports: dict[str, int], **fields: object
+) -> Iterator[Running]:
+    """Dovecot by a template of its configuration, and the lines of a passwd-file."""
+    program = command("dovecot")
+    mail, uid, gid = mailboxes(base)
+    (base / "users").write_text("".join(users), encoding="utf-8")
     home = base / "home"
     home.mkdir()
     os.chown(home, uid, gid)
-    fields = {"base": base, "mail": mail, "uid": uid, "gid": gid, "certificate": certificate}
     config = base / "dovecot.conf"
-    config.write_text(DOVECOT.format(**fields, **ports, relay=relay))
+    config.write_text(template.format(base=base, mail=mail, uid=uid, gid=gid, **ports, **fields))
     with subprocess.Popen([program, "-F", "-c", str(config)], stdout=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: all(map(accepts, ports.values())), "Dovecot")
-            yield Running(ports, mail, base / "lmtp")
+            yield Running(ports, mail, base / "log")
         finally:
             process.terminate()
