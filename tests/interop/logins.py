@@ -36,6 +36,8 @@ STORED = {
     "frank": (DECOMPOSED, "PLAIN"),
     "grace": (OTHER_LETTERS, "SCRAM-SHA-256"),
     "heidi": (PASSWORD, "PLAIN"),
+    "i,v=a=n": (PASSWORD, "PLAIN"),
+    "jürgen": (PASSWORD, "PLAIN"),
 }
 BY_PASSWORD = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")
 BY_TOKEN = ("OAUTHBEARER", "XOAUTH2")
@@ -82,6 +84,7 @@ submission_relay_trusted = yes
 """
 BY_SECRET = """\
 auth_mechanisms = {by_password} {by_token}
+auth_username_chars =
 passdb {{
   driver = passwd-file
   mechanisms = {by_password}

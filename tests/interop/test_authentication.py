@@ -74,6 +74,26 @@ def test_a_wrong_password(
     hidden(wrong, errors=[raised.value])
 
 
+@by_password
+@pytest.mark.parametrize("user", ["i,v=a=n", "jürgen"])
+def test_a_user_of_other_characters(dovecots: Service, dial: Dial, mechanism: str, user: str) -> None:
+    with dial(dovecots) as smtp:
+        assert smtp.login(user, PASSWORD, mechanism=mechanism)[0] == 235
+    with dial(dovecots) as smtp, refusal(dovecots, mechanism):
+        smtp.login(user, "wrong", mechanism=mechanism)
+
+
+@pytest.mark.parametrize("mechanism", [*BY_PASSWORD[:2], *BY_PASSWORD[3:]])
+def test_without_an_initial_response(service: Service, dial: Dial, hidden: Hidden, mechanism: str) -> None:
+    with dial(service) as smtp:
+        client = client_port(smtp)
+        with refusal(service, mechanism):
+            smtp.login("bob", OTHER_LETTERS, mechanism=mechanism, initial_response_ok=False)
+        assert smtp.login("bob", PASSWORD, mechanism=mechanism, initial_response_ok=False)[0] == 235
+    assert service.attempts(client) == [(mechanism, False)] * 2
+    hidden(OTHER_LETTERS, PASSWORD)
+
+
 def test_the_strongest_by_itself(service: Service, dial: Dial) -> None:
     with dial(service) as smtp:
         client = client_port(smtp)
