@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
 import smtplib
+import sys
 from smtplib import (
     CRLF,
     LMTP_PORT,
@@ -191,10 +193,11 @@ else:
 
     def __getattr__(name: str) -> object:
         if name in _LATE:
-            from importlib import import_module
-
-            value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+            value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
             return value
+        # `[extensions] smtpverify =` has Mercurial load the package, which must not pass for no extension.
+        if name in ("uisetup", "minimumhgversion", "testedwith") and "mercurial" in sys.modules:
+            return getattr(importlib.import_module(f"{__name__}.integrations.mercurial"), name)
         # What smtplib never promised, such as `smtplib.socket`, and programs take all the same.
         if name.startswith("__") or not hasattr(smtplib, name):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
