@@ -73,7 +73,11 @@ def _smtp(_original: object, ui: Any) -> Send:
         smtp = _connected(ui, server)
         if smtp.peer is not None:
             ui.note(_octets(f"(verified: {smtp.peer})\n"))
-        _log_in(ui, smtp, server)
+        try:
+            _log_in(ui, smtp, server)
+        except BaseException:
+            smtp.close()
+            raise
 
     def send(sender: str, recipients: list[str], message: bytes) -> dict[str, tuple[int, bytes]]:
         with _plain_words(ui, server.relay):
