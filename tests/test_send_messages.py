@@ -381,6 +381,18 @@ def test_a_transaction_that_was_refused_is_reset(way: str) -> None:
 
 
 @every_way
+def test_what_follows_a_refused_sender_is_no_verdict_on_recipients(way: str) -> None:
+    """Pipelined, each RCPT is answered by 503, which is permanent, where the sender may come again."""
+    with ScriptedServer(WAYS[way], [Plan(mail=451, rcpts=(250, 250))]) as server:
+        smtp = smtpverify.SMTP(LOOPBACK, server.port, "client.example.org", timeout=5)
+        to = ["bob@example.net", "carol@example.net"]
+        [result] = smtp.send_messages([("0@example.org", to, b"hello")])
+        smtp.quit()
+    assert isinstance(result.error, smtplib.SMTPSenderRefused)
+    assert (result.error.smtp_code, result.refused) == (451, {})
+
+
+@every_way
 @pytest.mark.parametrize("ending", ["leaves", "fails"])
 def test_no_transaction_is_left_open(smtp_server: ServerFactory, way: str, ending: str) -> None:
     """Whoever stops behind a message that was refused: the next one is not refused for that."""

@@ -102,9 +102,11 @@ class Transaction:
         if reply[0] in (250, 251):
             self.accepted.append(recipient)
             return
+        if self.error is not None:  # MAIL was refused, and a 503 here says only that it was
+            return
         self.refused[recipient] = reply
         nobody = self._answered == len(self.recipients) and not self.accepted
-        if self.error is None and (nobody or reply.code == 421):
+        if nobody or reply.code == 421:
             self.error = smtplib.SMTPRecipientsRefused(self.refused)
 
     def on_data(self, reply: Reply) -> None:
