@@ -1,1 +1,1 @@
-"""Real mail servers on loopback: run by `nox -s interop`."""
+"""Real servers on loopback: run by `nox -s interop`."""

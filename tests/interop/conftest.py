@@ -139,3 +139,9 @@ def hidden(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         assert [form for secret in secrets for form in logins.forms(secret) if form in shown] == []
 
     return check
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.Running]:
+    with directory() as base:
+        yield from started(servers.redis(base))

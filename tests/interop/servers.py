@@ -1,4 +1,4 @@
-"""Postfix and Dovecot, with configurations, queues and mailboxes of their own, for a test session."""
+"""Postfix, Dovecot and Redis, with configurations, queues and mailboxes of their own, for a test session."""
 
 from __future__ import annotations
 
@@ -257,5 +257,21 @@ def configured_dovecot(
         try:
             wait_until(lambda: all(map(accepts, ports.values())), "Dovecot")
             yield Running(ports, mail, base / "log")
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def redis(base: Path) -> Iterator[Running]:
+    """Redis, which keeps nothing."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise Missing("redis-server is not installed")
+    ports = free_ports("redis")
+    options = ["--bind", "127.0.0.1", "--port", str(ports["redis"]), "--dir", str(base), "--save", ""]
+    with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: accepts(ports["redis"]), "Redis")
+            yield Running(ports, base)
         finally:
             process.terminate()
