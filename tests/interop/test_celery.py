@@ -40,6 +40,8 @@ VERBS = ("MAIL", "RCPT", "DATA", ".")
 FIRST_PAUSE = 0.05
 PASSWORD = "XiKPzcvn"
 
+pytestmark = pytest.mark.timeout(150)  # more than PATIENCE
+
 
 def cut(line: str) -> NoReturn:
     """End the connection without a word."""
