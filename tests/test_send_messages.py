@@ -668,3 +668,25 @@ def test_replies_that_had_come_when_a_write_failed(last_words: bytes) -> None:
         thread.join(10)
     assert [result.outcome for result in results] == [Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.NOT_SENT]
     assert ("421" in str(results[2].error)) is bool(last_words)
+
+
+def test_a_send_of_a_subclass_gets_the_message_too(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no command, whatever it begins with, and goes to another machine in plaintext."""
+    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda _sock: False)
+    monkeypatch.setattr("smtpverify.smtp.conversation.is_loopback", lambda _host: False)
+    sent: list[Any] = []
+
+    class Own(smtpverify.SMTP):
+        def send(self, s: Any) -> None:
+            sent.append(s)
+            super().send(s)
+
+    text = "Author: me\r\n\r\n.\r\n"
+    with smtp_server() as server, Own(f"smtp://{LOOPBACK}:{server.port}", timeout=5) as smtp:
+        assert smtp.sendmail(SENDER, "bob@example.net", text) == {}
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.docmd("AUTH", "PLAIN")
+    assert b"Author: me\r\n\r\n..\r\n.\r\n" in sent
+    assert [message.data for message in server.messages] == [text.encode()]

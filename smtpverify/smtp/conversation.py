@@ -49,6 +49,7 @@ class Conversation(Session):
     _awaited: str | float = "command"  # of Timeouts, or in seconds: how long getreply() waits
     _unanswered = 0  # commands of send()
     _sending = False  # the replies belong to send_messages()
+    _in_data = False  # what send() gets is no command
     _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
     _authenticating = False  # AUTH was sent, and what goes behind it is secret until its last reply
     _secrets: tuple[bytes, ...] = ()  # what the server is not to repeat
@@ -72,11 +73,11 @@ class Conversation(Session):
         by_hand = not isinstance(s, Hidden)  # auth() knows what is secret
         if self._authenticating:
             s = Hidden(s)
-        elif holds_auth(s):
+        elif not self._in_data and holds_auth(s):
             s = hidden_command(s)
             self._refuse_plaintext_credentials()
             self._authenticating = True
-        if by_hand:
+        if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1
         self.transmit(s, alone=self._unanswered == 1)

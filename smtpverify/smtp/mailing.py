@@ -164,14 +164,25 @@ class Mailing(Authentication):
             self._print_debug("data:", (code, text))
         if code != 354:
             raise smtplib.SMTPDataError(code, text)
-        for piece in body.stuffed():
-            self.transmit(piece, alone=True)
+        if self._are_ours(("send",)):
+            for piece in body.stuffed():
+                self.transmit(piece, alone=True)
+        else:
+            self._send_whole(body)
         # Of recipients that did not go by rcpt() nothing is known: one reply, as smtplib.
         recipients = self._accepted if self._lmtp else ()
         replies = [self._in_time("data_end", self.getreply) for _ in recipients or "1"]
         verdicts = zip(recipients, replies, strict=False)
         self._late_refusals = {recipient: reply for recipient, reply in verdicts if reply[0] != 250}
         return next((reply for reply in replies if reply[0] == 250), replies[0])
+
+    def _send_whole(self, body: Body) -> None:
+        """Send a message by a `send` of somebody else's, which gets it in one piece, as from smtplib."""
+        self._in_data = True
+        try:
+            self.send(b"".join(body.stuffed()))
+        finally:
+            self._in_data = False
 
     def quit(self) -> tuple[int, bytes]:
         """As `smtplib.SMTP.quit`; a reply to QUIT that is lost spoils nothing that was accepted before.
