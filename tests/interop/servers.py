@@ -268,10 +268,12 @@ def redis(base: Path) -> Iterator[Running]:
     if program is None:
         raise Missing("redis-server is not installed")
     ports = free_ports("redis")
+    log = base / "log"
     options = ["--bind", "127.0.0.1", "--port", str(ports["redis"]), "--dir", str(base), "--save", ""]
+    options += ["--logfile", str(log)]
     with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: accepts(ports["redis"]), "Redis")
-            yield Running(ports, base)
+            yield Running(ports, base, log)
         finally:
             process.terminate()
