@@ -221,13 +221,20 @@ def postfix(base: Path, certificate: Path, sasl: Path) -> Iterator[Running]:
     fields = {"base": base, "mail": mail, "uid": uid, "gid": gid, "certificate": certificate, "sasl": sasl}
     (config / "main.cf").write_text(MAIN.format(host=HOST, domain=DOMAIN, **fields))
     (config / "master.cf").write_text(MASTER.format(**ports))
-    subprocess.run([program, "-c", str(config), "start"], check=True, capture_output=True)
+
+    def run(action: str, *, check: bool = True) -> int:
+        return subprocess.run(
+            [program, "-c", str(config), action], check=check, capture_output=True
+        ).returncode
+
+    run("start")
     try:
         ready = [port for name, port in ports.items() if name != "login"]  # which listens before them
         wait_until(lambda: all(map(accepts, ready)), "Postfix")
         yield Running(ports, mail, base / "log")
     finally:
-        subprocess.run([program, "-c", str(config), "stop"], check=True, capture_output=True)
+        run("abort")  # as stop does, which then waits in steps of a second
+        wait_until(lambda: run("status", check=False) != 0, "Postfix's end")
 
 
 @contextmanager
