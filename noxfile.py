@@ -109,7 +109,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def interop(session: nox.Session) -> None:
-    """Postfix and Dovecot, as root, and Redis for Celery; skipped where they are missing, unless in CI."""
+    """Real servers (Postfix, Dovecot; as root), Redis and programs; skipped where missing, unless in CI."""
     session.install("-e", ".", *group("interop"))
     session.run("pytest", "tests/interop", *session.posargs, env=TEST_ENV)
 

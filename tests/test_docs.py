@@ -35,7 +35,8 @@ def test_code_compiles(page: Path) -> None:
 def test_names_exist(page: Path) -> None:
     """Both `smtpverify.name` in code and the targets of references."""
     for name in re.findall(r"\bsmtpverify\.([A-Za-z]\w*)", page.read_text("utf-8")):
-        assert hasattr(smtpverify, name) or (ROOT / "smtpverify" / f"{name}.py").exists(), name
+        files = (ROOT / "smtpverify" / f"{name}.py", ROOT / "smtpverify" / name / "__init__.py")
+        assert hasattr(smtpverify, name) or any(file.exists() for file in files), name
 
 
 @over_pages

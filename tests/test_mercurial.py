@@ -7,18 +7,19 @@ import hashlib
 import importlib
 import ssl
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import smtpverify
+from smtpverify.errors import printable
 from tests import mercurial_stand_in
 from tests.bed import Behaviour, End, Starttls, Tls, closed_port
 from tests.mercurial_stand_in import Abort, SecurityError, Ui
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from tests.bed import Issued, Server, World
@@ -134,7 +135,9 @@ def test_the_port_may_be_a_service_s_name(mail: ModuleType, monkeypatch: pytest.
     with closed_port() as port:
         monkeypatch.setattr("socket.getservbyname", {"submission": port}.__getitem__)
         config = {"smtp.host": HOST, "smtp.port": "submission", "smtp.tls": "starttls"}
-        assert refusal(mail, Ui(config)) == (f"tls://{HOST}:{port}: Connection refused", "")
+        said, hint = refusal(mail, Ui(config))
+    assert said.startswith(f"tls://{HOST}:{port}: ")  # and then the system's words
+    assert hint == ""
 
 
 def test_the_local_name(mail: ModuleType, smtp_server: ServerFactory) -> None:
@@ -406,8 +409,12 @@ def test_what_the_host_may_have_although_others_may_not(mail: ModuleType, smtp_s
         ("hostsecurity.minimumprotocol", "ssl3", "ssl3: unknown protocol"),
         ("hostsecurity.ciphers", "ALL", "smtpverify lets nobody choose ciphers"),
         (f"hostsecurity.{HOST}:ciphers", "ALL", "smtpverify lets nobody choose ciphers"),
-        (f"hostsecurity.{HOST}:verifycertsfile", "/nowhere.pem", "/nowhere.pem: No such file"),
-        ("web.cacerts", "/nowhere.pem", "/nowhere.pem: No such file"),
+        (
+            f"hostsecurity.{HOST}:verifycertsfile",
+            "nowhere.pem",
+            f"{printable(str(Path('nowhere.pem').absolute()))}: ",
+        ),
+        ("web.cacerts", "nowhere.pem", f"{printable(str(Path('nowhere.pem').absolute()))}: "),
         ("devel.disableloaddefaultcerts", "yes", "it leaves nobody to believe"),
     ],
 )
