@@ -1,0 +1,112 @@
+"""The system check: whether mail goes to a server that has proved its identity, as far as settings tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core import mail
+from django.core.checks import Error, Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail.backends import smtp as django_smtp
+from django.utils.module_loading import import_string
+
+from ...errors import SMTPVerifyError
+from ...schemes import Mode
+from ...smtp.endpoints import is_loopback
+from .backend import EmailBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_mail"]
+
+_OURS = "smtpverify.integrations.django.EmailBackend"
+_SENDS_NOTHING = ("console", "dummy", "filebased", "locmem")
+
+
+def check_mail(app_configs: Any, **kwargs: Any) -> list[Any]:
+    """Check every mail backend that the settings name."""
+    found = [message for name, path, options in _backends() for message in _check(name, path, options)]
+    relay_url = getattr(settings, "EMAIL_RELAY_URL", None)
+    if relay_url and not _uses_mailers() and _has_password(relay_url):
+        found.append(
+            Caution(
+                "EMAIL_RELAY_URL holds a password, which Django's error pages show.",
+                hint="Leave the user in it, and put the password into EMAIL_HOST_PASSWORD, or name its place "
+                "by ?password-env= or ?password-file=.",
+                id="smtpverify.W004",
+            )
+        )
+    return found
+
+
+def _uses_mailers() -> bool:
+    return hasattr(mail, "mailers") and hasattr(settings, "MAILERS")
+
+
+def _backends() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The name by which settings have a backend, its path, and its arguments."""
+    if _uses_mailers():
+        for alias, entry in settings.MAILERS.items():
+            path = entry.get("BACKEND", "django.core.mail.backends.smtp.EmailBackend")
+            yield f"MAILERS[{alias!r}]", path, {**entry.get("OPTIONS", {}), "alias": alias}
+    else:
+        # Since Django 6.1 the alias None means that the settings count.
+        yield "EMAIL_BACKEND", settings.EMAIL_BACKEND, {"alias": None} if hasattr(mail, "mailers") else {}
+
+
+def _check(name: str, path: str, options: dict[str, Any]) -> Iterator[Any]:
+    if path in [f"django.core.mail.backends.{kind}.EmailBackend" for kind in _SENDS_NOTHING]:
+        return
+    try:
+        kind = import_string(path)
+        if not (isinstance(kind, type) and issubclass(kind, EmailBackend)) and (
+            kind is not django_smtp.EmailBackend
+        ):
+            yield Caution(
+                f"{name}: {path} is not known to verify the mail server.",
+                hint=f"Use {_OURS}, or, if you know what {path} does, silence this check.",
+                id="smtpverify.W001",
+            )
+            return
+        backend = kind(**options)
+        if isinstance(backend, EmailBackend):
+            backend.ssl_context  # noqa: B018 - the files that it is made of
+    except (ImportError, ImproperlyConfigured, SMTPVerifyError, ValueError) as error:
+        yield Error(f"{name}: {error}", id="smtpverify.E001")
+        return
+    yield from _check_way(name, backend)
+
+
+def _check_way(name: str, backend: Any) -> Iterator[Any]:
+    """What may go in plaintext over a network."""
+    relay: Any = getattr(backend, "relay", None)
+    if relay is None:
+        mode = Mode.STARTTLS if backend.use_tls or backend.use_ssl else Mode.PLAINTEXT
+    else:
+        mode = relay.mode
+    is_local = is_loopback(backend.host) or (relay is not None and relay.path is not None)
+    if mode.requires_tls or is_local:
+        return
+    if mode is Mode.STARTTLS_IF_OFFERED:
+        yield Caution(
+            f"{name}: {relay.scheme}:// goes on in plaintext where {backend.host} offers no TLS, "
+            "and whoever is on the way can make it so.",
+            hint=f"Use {relay.strict_scheme}://.",
+            id="smtpverify.W003",
+        )
+        return
+    secret = ", and the password," if backend.username and backend.password else ""
+    yield Caution(
+        f"{name}: mail{secret} to {backend.host} goes in plaintext, to whoever answers.",
+        hint="Use a relay URL with tls:// or smtps://."
+        if relay is not None
+        else "Set use_tls or use_ssl (EMAIL_USE_TLS, EMAIL_USE_SSL), or a relay URL with tls:// or smtps://.",
+        id="smtpverify.W002",
+    )
+
+
+def _has_password(relay_url: str) -> bool:
+    userinfo, at, _ = str(relay_url).partition("://")[2].rpartition("@")
+    return bool(at) and ":" in userinfo
