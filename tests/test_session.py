@@ -663,6 +663,25 @@ def test_a_proxy_on_this_machine_is_not_the_server(smtp_server: ServerFactory) -
     assert [len(one.credentials) for one in server.connections] == [0, 1]
 
 
+def test_nor_is_one_that_a_library_has_put_behind_every_socket(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Socks(socket.socket):
+        """What PySocks puts in the place of `socket.socket`."""
+
+    with smtp_server() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Socks)
+            smtp, local = client(server), client(server, "localhost")
+        assert type(smtp.sock) is Socks
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        local.login("alice", "secret")
+        for each in (smtp, local):
+            each.quit()
+    assert [len(one.credentials) for one in server.connections] == [0, 1]
+
+
 def test_plaintext_put_behind_starttls(smtp_server: ServerFactory) -> None:
     with smtp_server(tls=Tls.STARTTLS) as server, smtp_server() as plain:
         smtp = SMTP(HOST, server.port, timeout=TIMEOUT)

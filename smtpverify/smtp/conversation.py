@@ -22,7 +22,7 @@ from ..errors import (
 from ..schemes import Mode
 from ..tls.causes import Cause
 from .channel import PeerClosed
-from .endpoints import is_local, is_loopback, is_unix
+from .endpoints import is_local, is_loopback, is_system_socket, is_unix
 from .secrecy import Hidden, hidden_command, hidden_words, holds_auth, scrubbed, shown
 from .session import Session
 from .timeouts import Timeouts
@@ -339,8 +339,9 @@ class Conversation(Session):
 
     def _is_local(self) -> bool:
         """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
-        # A connection that a subclass makes may lead to a proxy here, and to a server elsewhere.
-        straight = self.sock is self._dialled or is_loopback(self._host) or is_unix(self.sock)
+        # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
+        own = self.sock is self._dialled and is_system_socket(self.sock)
+        straight = own or is_loopback(self._host) or is_unix(self.sock)
         return straight and is_local(self.sock)
 
     def _refuse_plaintext_credentials(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import RelayURLError, printable
 
-__all__ = ["is_local", "is_loopback", "is_unix", "port_number", "prepare", "undelivered"]
+__all__ = ["is_local", "is_loopback", "is_system_socket", "is_unix", "port_number", "prepare", "undelivered"]
 
 
 def port_number(port: Any) -> int | None:
@@ -62,6 +62,11 @@ def undelivered(sock: Any) -> int:
 def is_unix(sock: Any) -> bool:
     """Whether it is a Unix socket."""
     return getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1)
+
+
+def is_system_socket(sock: object) -> bool:
+    """Whether a socket is the standard library's: one of another library may lead to a proxy."""
+    return type(sock).__module__ == "socket"
 
 
 def is_local(sock: Any) -> bool:

@@ -27,7 +27,7 @@ from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.diagnosis import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
-from .endpoints import is_local, is_loopback, is_unix
+from .endpoints import is_local, is_loopback, is_system_socket, is_unix
 from .session import (
     EXCHANGED,
     NOT_OFFERED,
@@ -288,7 +288,7 @@ def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> Non
 def _is_local(smtp: Any, state: State) -> bool:
     """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
     # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
-    own = smtp.sock is state.dialled and type(smtp.sock).__module__ == "socket"
+    own = smtp.sock is state.dialled and is_system_socket(smtp.sock)
     straight = own or is_loopback(state.host or name_of(smtp)) or is_unix(smtp.sock)
     return straight and is_local(smtp.sock)
 
