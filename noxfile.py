@@ -50,6 +50,8 @@ FOUND = [version for version in VERSIONS if runs(version)]
 # nox itself fails the session of an interpreter that it does not find.
 SELECTED = [version for version in VERSIONS if version in FOUND or (CI and version in REQUIRED)]
 NEWEST = FOUND[-1] if FOUND else None
+# Each line of Django that is supported, and an interpreter for it.
+DJANGO = {"~=4.2.0": "3.10", "~=5.2.0": "3.11", "~=6.0.0": "3.12", ">=6.1": "3.13"}
 
 for absent in VERSIONS:
     if absent not in SELECTED:
@@ -122,6 +124,18 @@ def conformance(session: nox.Session) -> None:
     script = str(Path("tests", "conformance", "run.py"))
     for options in ((), ("--injected",)):
         session.run("python", "-E", "-bb", "-W", "default", script, *options, env=TEST_ENV)
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "version"), [(python, version) for version, python in DJANGO.items() if python in SELECTED]
+)
+def django(session: nox.Session, version: str) -> None:
+    """The mail backend for Django: our tests, and Django's own of its SMTP backend, from its sdist."""
+    session.install("-e", ".", f"Django{version}", *group("test"), "pip")
+    session.run("pytest", "tests/django", *session.posargs, env=TEST_ENV)
+    # Fetches what pip needs the machine's roots for; no certificate is judged in there.
+    session.run("python", str(Path("tests", "django", "run.py")))
 
 
 @nox.session(python=NEWEST)

@@ -22,23 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["check_mail"]
 
 _OURS = "smtpverify.integrations.django.EmailBackend"
-_SENDS_NOTHING = ("console", "dummy", "filebased", "locmem")
+_DJANGOS = "django.core.mail.backends.smtp.EmailBackend"
+_SEND_NOTHING = [
+    f"django.core.mail.backends.{kind}.EmailBackend" for kind in ("console", "dummy", "filebased", "locmem")
+]
+_OUR_SETTINGS = ("EMAIL_RELAY_URL", "EMAIL_SSL_CAFILE", "EMAIL_SSL_PINS")
 
 
 def check_mail(app_configs: Any, **kwargs: Any) -> list[Any]:
     """Check every mail backend that the settings name."""
     found = [message for name, path, options in _backends() for message in _check(name, path, options)]
-    relay_url = getattr(settings, "EMAIL_RELAY_URL", None)
-    if relay_url and not _uses_mailers() and _has_password(relay_url):
-        found.append(
-            Caution(
-                "EMAIL_RELAY_URL holds a password, which Django's error pages show.",
-                hint="Leave the user in it, and put the password into EMAIL_HOST_PASSWORD, or name its place "
-                "by ?password-env= or ?password-file=.",
-                id="smtpverify.W004",
-            )
-        )
-    return found
+    return [*found, *_check_unread()]
 
 
 def _uses_mailers() -> bool:
@@ -49,21 +43,23 @@ def _backends() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The name by which settings have a backend, its path, and its arguments."""
     if _uses_mailers():
         for alias, entry in settings.MAILERS.items():
-            path = entry.get("BACKEND", "django.core.mail.backends.smtp.EmailBackend")
-            yield f"MAILERS[{alias!r}]", path, {**entry.get("OPTIONS", {}), "alias": alias}
+            yield (
+                f"MAILERS[{alias!r}]",
+                entry.get("BACKEND", _DJANGOS),
+                {**entry.get("OPTIONS", {}), "alias": alias},
+            )
     else:
         # Since Django 6.1 the alias None means that the settings count.
         yield "EMAIL_BACKEND", settings.EMAIL_BACKEND, {"alias": None} if hasattr(mail, "mailers") else {}
 
 
 def _check(name: str, path: str, options: dict[str, Any]) -> Iterator[Any]:
-    if path in [f"django.core.mail.backends.{kind}.EmailBackend" for kind in _SENDS_NOTHING]:
+    if path in _SEND_NOTHING:
         return
     try:
         kind = import_string(path)
-        if not (isinstance(kind, type) and issubclass(kind, EmailBackend)) and (
-            kind is not django_smtp.EmailBackend
-        ):
+        ours = isinstance(kind, type) and issubclass(kind, EmailBackend)
+        if not ours and kind is not django_smtp.EmailBackend:
             yield Caution(
                 f"{name}: {path} is not known to verify the mail server.",
                 hint=f"Use {_OURS}, or, if you know what {path} does, silence this check.",
@@ -71,8 +67,8 @@ def _check(name: str, path: str, options: dict[str, Any]) -> Iterator[Any]:
             )
             return
         backend = kind(**options)
-        if isinstance(backend, EmailBackend):
-            backend.ssl_context  # noqa: B018 - the files that it is made of
+        if ours:
+            backend.ssl_context  # noqa: B018 - reads the files that it is made of
     except (ImportError, ImproperlyConfigured, SMTPVerifyError, ValueError) as error:
         yield Error(f"{name}: {error}", id="smtpverify.E001")
         return
@@ -80,8 +76,15 @@ def _check(name: str, path: str, options: dict[str, Any]) -> Iterator[Any]:
 
 
 def _check_way(name: str, backend: Any) -> Iterator[Any]:
-    """What may go in plaintext over a network."""
+    """What may go in plaintext over a network, and what shows the password."""
     relay: Any = getattr(backend, "relay", None)
+    if relay is not None and relay.password is not None:
+        yield Caution(
+            f"{name}: the relay URL holds a password, which Django's error pages would show.",
+            hint="Leave the user in it; put the password into EMAIL_HOST_PASSWORD, or the option password, "
+            "or say where it is by ?password-env= or ?password-file=.",
+            id="smtpverify.W004",
+        )
     if relay is None:
         mode = Mode.STARTTLS if backend.use_tls or backend.use_ssl else Mode.PLAINTEXT
     else:
@@ -107,6 +110,14 @@ def _check_way(name: str, backend: Any) -> Iterator[Any]:
     )
 
 
-def _has_password(relay_url: str) -> bool:
-    userinfo, at, _ = str(relay_url).partition("://")[2].rpartition("@")
-    return bool(at) and ":" in userinfo
+def _check_unread() -> Iterator[Any]:
+    """Settings of ours that nobody looks at: somebody counts on a pin that is never compared."""
+    if _uses_mailers():
+        reason, hint = "MAILERS is defined, and only its OPTIONS count", "Put it into OPTIONS."
+    elif settings.EMAIL_BACKEND == _DJANGOS:
+        reason, hint = "EMAIL_BACKEND is Django's, which does not know it", f"Use {_OURS}."
+    else:
+        return
+    for name in _OUR_SETTINGS:
+        if getattr(settings, name, None):
+            yield Caution(f"{name} is not looked at: {reason}.", hint=hint, id="smtpverify.W005")
