@@ -133,7 +133,7 @@ def conformance(session: nox.Session) -> None:
 def django(session: nox.Session, version: str) -> None:
     """The mail backend for Django: our tests, and Django's own of its SMTP backend, from its sdist."""
     session.install("-e", ".", f"Django{version}", *group("test"), "pip")
-    part = {"COVERAGE_FILE": f"{COVERAGE_PARTS}.django{version.strip('~=')}"}
+    part = {"COVERAGE_FILE": f"{COVERAGE_PARTS}.django{version.strip('~>=')}"}
     COVERAGE_PARTS.parent.mkdir(parents=True, exist_ok=True)
     session.run("coverage", "run", "-m", "pytest", "tests/django", *session.posargs, env={**TEST_ENV, **part})
     # Fetches what pip needs the machine's roots for; no certificate is judged in there.
