@@ -10,6 +10,7 @@ import hmac
 import re
 import smtplib
 from base64 import b64decode, b64encode
+from os import urandom
 from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,14 @@ class Authentication(Conversation):
     password: str
     _auth_challenge_count: int  # smtplib's own auth_login() reads it
     _logged_in: tuple[str, str] | None = None  # as whom, and by which mechanism
+    _login_digest: tuple[bytes, bytes] | None = None  # a key, and by it the digest of what proved it
 
     def login(
         self, user: str, password: str, *, initial_response_ok: bool = True, mechanism: str | None = None
     ) -> tuple[int, bytes]:
         """As `smtplib.SMTP.login`, by the strongest mechanism offered: SCRAM, CRAM-MD5, PLAIN, LOGIN.
 
-        A second login of the same user on a connection is not sent; its result is 503.
+        A second login of the same user, by the same password, is not sent on a connection; its result is 503.
 
         Args:
             user, password: of any letters; they go as UTF-8, with SCRAM through SASLprep.
@@ -69,7 +71,7 @@ class Authentication(Conversation):
         """
         secret, password = Secret(password), ""  # no frame of ours shows it from here on
         secret.valid()
-        known = self._known_login(user)
+        known = self._known_login(user, secret)
         if known is not None:
             return known
         offered = self._offered()
@@ -247,6 +249,10 @@ class Authentication(Conversation):
         if complaint:
             said += f"; it says: {printable(complaint, 400)}"
         said += f"; it offers {_listed(offered)}"
+        # Some offer what they can't do with a password that they keep as a hash of another kind.
+        if reply[0] == 535 and mechanism in PASSWORD[:-2] and set(PASSWORD[-2:]) & set(offered):
+            said += f". If the password is right, the server may not have it in the form for {mechanism}; "
+            said += 'mechanism="PLAIN", or auth=plain in a URL, sends it as it is'
         error: AuthenticationError = self._error(AuthenticationError, None, said)
         error.smtp_code, error.smtp_error = reply
         error.mechanism, error.offered, error.complaint = mechanism, offered, complaint
@@ -323,31 +329,39 @@ class Authentication(Conversation):
             reply = self.auth(name, getattr(self, method), initial_response_ok=initial_response_ok)
         finally:
             del self.password
-        self._logged_in = user, name
+        self._remember_login(user, name, secret.octets)
         return reply
 
     def _exchange(
         self, mechanism: Mechanism, offered: tuple[str, ...], *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
         reply = self.auth(mechanism.name, mechanism, initial_response_ok=initial_response_ok)
-        self._logged_in = mechanism.identity, mechanism.name
+        self._remember_login(mechanism.identity, mechanism.name, *mechanism.secrets)
         return reply
 
-    def _known_login(self, user: str) -> tuple[int, bytes] | None:
+    def _remember_login(self, user: str, name: str, *secrets: bytes) -> None:
+        key = urandom(16)
+        self._logged_in = user, name
+        self._login_digest = key, hmac.digest(key, b"".join(secrets), "sha256")
+
+    def _known_login(self, user: str, secret: Secret | None = None) -> tuple[int, bytes] | None:
         """What to say where the connection is logged in already: a server would refuse (RFC 4954 4)."""
-        if self._logged_in is None or self.sock is None:
+        if self._logged_in is None or self._login_digest is None or self.sock is None:
             return None
-        if self._logged_in[0] == user:
+        key, digest = self._login_digest
+        same = secret is None or hmac.compare_digest(hmac.digest(key, secret.octets, "sha256"), digest)
+        if self._logged_in[0] == user and same:
             return 503, b"5.5.1 Logged in already"
+        other = "with another password" if self._logged_in[0] == user else "as another user"
         error: AuthenticationError = self._error(
-            AuthenticationError, None, "the connection is logged in already, as another user; connect anew"
+            AuthenticationError, None, f"the connection is logged in already, {other}; connect anew"
         )
         error.smtp_code, error.smtp_error = 503, b"5.5.1 Logged in already"
         raise error
 
     def _forget_ehlo(self) -> None:
         super()._forget_ehlo()
-        self._logged_in = None
+        self._logged_in = self._login_digest = None
 
 
 def _listed(offered: tuple[str, ...]) -> str:
