@@ -19,7 +19,7 @@ import pytest
 
 import smtpverify
 from smtpverify.integrations.logging import SMTPHandler
-from tests.bed import Behaviour, Greeting, Pieces, Starttls, Tls, closed_port
+from tests.bed import Behaviour, Greeting, Pieces, Protocol, Starttls, Tls, closed_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,6 +303,15 @@ def test_a_dialect_of_urls(smtp_server: ServerFactory, logger: logging.Logger) -
     assert all(connection.handshake_done for connection in server.connections)
 
 
+def test_lmtp(smtp_server: ServerFactory, logger: logging.Logger) -> None:
+    with smtp_server(protocol=Protocol.LMTP) as server:
+        handler = url_handler("lmtp", server)
+        logger.addHandler(handler)
+        logger.error("it is broken")
+    assert handler.errors == []
+    assert len(server.messages) == 1
+
+
 # --- plaintext -----------------------------------------------------------------------------------
 
 
@@ -478,6 +487,42 @@ def test_a_record_made_while_sending_is_not_mailed(
     assert [handler.errors for handler in handlers] == [[], []]
     assert [message.rcpts for message in server.messages] == [(BOB,), (CAROL,)]
     assert all(b"it is broken" in message.data for message in server.messages)
+
+
+def test_nor_is_it_where_records_know_no_thread(
+    smtp_server: ServerFactory, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "logThreads", False)
+    monkeypatch.setattr(logging, "logProcesses", False)
+
+    def password() -> str:
+        logger.error("asked for the password")
+        return "secret"
+
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        handler = Recorded(f"tls://alice@{HOST}:{server.port}", ALICE, BOB, "trouble", password=password)
+        logger.addHandler(handler)
+        logger.error("it is broken")
+    assert handler.errors == []
+    assert len(server.messages) == 1
+
+
+def test_nor_is_it_when_another_thread_brings_it_at_once(
+    smtp_server: ServerFactory, logger: logging.Logger
+) -> None:
+    def password() -> str:
+        record = logger.makeRecord("test", logging.ERROR, __file__, 1, "asked for it", (), None)
+        other = threading.Thread(target=handler.handle, args=(record,))
+        other.start()
+        other.join()
+        return "secret"
+
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        handler = Recorded(f"tls://alice@{HOST}:{server.port}", ALICE, BOB, "trouble", password=password)
+        logger.addHandler(handler)
+        logger.error("it is broken")
+    assert handler.errors == []
+    assert len(server.messages) == len(server.connections) == 1
 
 
 def test_a_captured_warning_of_ours_is_not_mailed(

@@ -235,13 +235,14 @@ def test_settings_that_contradict_each_other(mail: ModuleType, config: dict[str,
     assert refusal(mail, Ui(config))[0].startswith(said)
 
 
-def test_a_cafile_of_a_url_beside_fingerprints(mail: ModuleType, world: World) -> None:
-    config = {
-        "smtp.host": f"tls://{HOST}?cafile={world.root_file}",
-        f"hostsecurity.{HOST}:fingerprints": "sha256:" + "0b" * 32,
-    }
-    said, _ = refusal(mail, Ui(config))
-    assert said.startswith(f"hostsecurity.{HOST}:fingerprints: fingerprints stand in place of the cafile")
+def test_a_cafile_of_a_url_beside_what_is_told_of_the_host(mail: ModuleType, world: World) -> None:
+    url = {"smtp.host": f"tls://{HOST}?cafile={world.root_file}"}
+    key = f"hostsecurity.{HOST}:fingerprints"
+    said, _ = refusal(mail, Ui(url | {key: "sha256:" + "0b" * 32}))
+    assert said.startswith(f"{key}: fingerprints stand in place of the cafile")
+    key = f"hostsecurity.{HOST}:verifycertsfile"
+    said, _ = refusal(mail, Ui(url | {key: str(world.unknown_file)}))
+    assert said == f"tls://{HOST}: cafile: the URL and the trust argument both give one"
 
 
 # --- logging in ----------------------------------------------------------------------------------
@@ -382,10 +383,19 @@ def test_insecure_does_not_count(mail: ModuleType, smtp_server: ServerFactory, w
 
 
 @pytest.mark.parametrize("name", [f"hostsecurity.{HOST}:minimumprotocol", "hostsecurity.minimumprotocol"])
-def test_the_oldest_tls(mail: ModuleType, smtp_server: ServerFactory, name: str) -> None:
+@pytest.mark.parametrize("believed", ["default", "file", "fingerprint"])
+def test_the_oldest_tls(
+    mail: ModuleType, smtp_server: ServerFactory, world: World, name: str, believed: str
+) -> None:
+    others = {
+        "default": {},
+        "file": {"verifycertsfile": str(world.root_file)},
+        "fingerprint": {"fingerprints": fingerprint(world.good())},
+    }[believed]
     with smtp_server(tls=Tls.IMPLICIT, tls_version=ssl.TLSVersion.TLSv1_2) as server:
-        said, _ = refusal(mail, Ui(smtp(server, "smtps") | {name: "tls1.3"}))
-        send(mail, Ui(smtp(server, "smtps") | {name: "tls1.2"}))
+        config = smtp(server, "smtps", **others)
+        said, _ = refusal(mail, Ui(config | {name: "tls1.3"}))
+        send(mail, Ui(config | {name: "tls1.2"}))
     assert said.startswith(f"{HOST}:{server.port}: ")
     assert [len(connection.messages) for connection in server.connections] == [0, 1]
 
@@ -452,13 +462,13 @@ def test_starttls_stripped(mail: ModuleType, smtp_server: ServerFactory) -> None
 
 def test_some_recipients_refused(mail: ModuleType, smtp_server: ServerFactory) -> None:
     def answer(line: str) -> str | None:
-        return "550 5.1.1 nobody here" if CAROL in line else None
+        return "550 5.1.1 \x1b[2Jnobody" if CAROL in line else None
 
     with smtp_server(tls=Tls.STARTTLS, replies={"RCPT": answer}) as server:
         ui = Ui(smtp(server))
         assert list(send(mail, ui, BOB, CAROL)) == [CAROL]
         said, _ = refusal(mail, Ui(smtp(server)), CAROL)
-    line = f"the mail server refused {CAROL}: 550 5.1.1 nobody here"
+    line = f"the mail server refused {CAROL}: 550 5.1.1 \\x1b[2Jnobody"
     assert ui.warnings == [f"({line})\n"]
     assert said == line
     assert [message.rcpts for message in server.messages] == [(BOB,)]

@@ -166,13 +166,12 @@ class _HostSecurity:
     def __init__(self, ui: Any, server: _Server) -> None:
         self._ui = ui
         self.name = _octets(server.relay.host)
-        self._names = (ui.config(b"smtp", b"host"), self.name)
+        self._configured: bytes = ui.config(b"smtp", b"host")
 
     def key(self, setting: bytes) -> bytes:
         """The name under which the setting is there for the host, or would be."""
-        keys = [b"%s:%s" % (name, setting) for name in self._names]
-        found = (key for key in keys if self._ui.hasconfig(b"hostsecurity", key))
-        return next(found, b"%s:%s" % (self.name, setting))
+        key = b"%s:%s" % (self._configured, setting)
+        return key if self._ui.hasconfig(b"hostsecurity", key) else b"%s:%s" % (self.name, setting)
 
     def version(self) -> ssl.TLSVersion:
         """The oldest version of TLS."""
@@ -202,7 +201,7 @@ class _HostSecurity:
 
     def pins(self) -> list[Pin]:
         """The fingerprints of the server's certificate, one of which is to stand for chain and name."""
-        for name in self._names:
+        for name in (self._configured, self.name):
             if self._ui.configlist(b"hostfingerprints", name):
                 raise error.Abort(
                     b"hostfingerprints.%s: a SHA-1 fingerprint can be forged, and is no longer believed"
@@ -305,7 +304,7 @@ def _asked(ui: Any, user: str | None) -> str:
 def _log_in(ui: Any, smtp: SMTP, server: _Server) -> None:
     """Log in as `smtp.username`, by Mercurial's own hook, which extensions for keyrings replace."""
     username = ui.config(b"smtp", b"username")
-    if username and server.relay.user is None:
+    if username:  # and no user in a URL
         port = server.relay.port or server.port or smtp.default_port
         mail._smtp_login(ui, smtp, _octets(server.relay.host), port)
         if smtp.mechanism is None:  # where nobody could be asked, the hook goes on without
