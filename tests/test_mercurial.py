@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import hashlib
 import importlib
@@ -322,6 +323,15 @@ def test_fingerprints_stand_in_place_of_chain_and_name(
     assert f"the certificate is not the pinned one: expected {algorithm}:" in said
     assert [len(connection.messages) for connection in server.connections] == [1, 0]
     assert server.connections[1].leaked() == []
+
+
+def test_a_fingerprint_of_the_public_key(mail: ModuleType, smtp_server: ServerFactory, world: World) -> None:
+    issued = world.served("self_signed_leaf")
+    digest = base64.b64encode(hashlib.sha256(issued.spki_der).digest()).decode()
+    with smtp_server(tls=Tls.STARTTLS, certificate=issued) as server:
+        send(mail, Ui(smtp(server, fingerprints=f"spki-sha256:{digest}")))
+        refusal(mail, Ui(smtp(server, fingerprints=f"spki-sha256:{'0' * 64}")))
+    assert [len(connection.messages) for connection in server.connections] == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["MAIL.example.org", HOST])
