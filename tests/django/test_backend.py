@@ -18,6 +18,7 @@ from django.test import override_settings
 import smtpverify
 from smtpverify import Outcome
 from smtpverify.integrations.django import EmailBackend
+from smtpverify.smtp.secrecy import Secret
 from tests.bed import HOST, Behaviour, Protocol, Starttls, Tls, closed_port
 from tests.bed.certs import CLIENT_AUTH
 
@@ -65,12 +66,15 @@ def pin_of(issued: Issued) -> str:
 
 def shown_by(error: BaseException) -> str:
     """What an error page would show of the frames that are not ours here."""
-    frames = [
-        frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename != __file__
-    ]
-    assert frames
-    texts = [repr(value) for frame in frames for value in frame.f_locals.values() if isinstance(value, str)]
-    return "\n".join([str(error), *texts])
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    shown = [str(error)]
+    for frame in frames:
+        if frame.f_code.co_filename != __file__:
+            shown += [
+                repr(value) for value in frame.f_locals.values() if isinstance(value, (str, dict, Secret))
+            ]
+    assert len(shown) > 3
+    return "\n".join(shown)
 
 
 def letter(to: str = "bob@example.net", **fields: Any) -> Any:
@@ -137,8 +141,9 @@ def test_an_impostor_gets_nothing(
         if silently:
             assert backend.send_messages(letters(3)) == 0
         else:
-            with pytest.raises(error):
+            with pytest.raises(error) as caught:
                 backend.send_messages(letters(3))
+            assert "secret" not in shown_by(caught.value)
         backend.close()
     assert server.leaked() == []
     # Silence is for the caller.
@@ -315,6 +320,16 @@ def test_user_and_password_beside_a_relay_url(
         assert backend.send_messages([letter()]) == 1
     (connection,) = server.connections
     assert [(each.username, each.password) for each in connection.credentials] == [("alice", "secret")]
+
+
+def test_no_traceback_shows_the_password(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.served("wrong_name")) as server:
+        for userinfo, options in (("alice:sesame@", {}), ("alice@", {"password": "sesame"})):
+            backend = made(relay_url=f"tls://{userinfo}{HOST}:{server.port}", **options)
+            with pytest.raises(smtpverify.HostnameMismatchError) as caught:
+                backend.open()
+            assert "sesame" not in shown_by(caught.value)
+    assert server.leaked() == []
 
 
 @pytest.mark.parametrize(
@@ -569,6 +584,30 @@ def test_a_source_that_fails(smtp_server: ServerFactory) -> None:
     with smtp_server() as server, pytest.raises(LookupError, match="no more"):
         made(host=HOST, port=server.port).send_messages(source())
     assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("silently", [False, True])
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_connection_that_is_dead_already(
+    smtp_server: ServerFactory, caplog: pytest.LogCaptureFixture, silently: bool, refused: bool
+) -> None:
+    """Whether the server has gone, or wants no EHLO: nothing is sent, and nothing else is new."""
+    caplog.set_level(logging.INFO)
+    replies = {"EHLO": "550 no", "HELO": "550 no"} if refused else {}
+    with smtp_server(replies=replies) as server:
+        backend = made(Telling, host=HOST, port=server.port, fail_silently=silently)
+        backend.open()
+        if not refused:
+            backend.connection.close()
+        if silently:
+            assert backend.send_messages(iter(letters(3))) == 0
+        else:
+            with pytest.raises(smtplib.SMTPException):
+                backend.send_messages(iter(letters(3)))
+        backend.close()
+    assert server.leaked() == []
+    assert backend.told[0] == ("bob0@example.net", Outcome.NOT_SENT)
+    assert ("hidden by fail_silently" in caplog.text) is silently
 
 
 def test_the_first_failure_is_the_one_that_is_raised(smtp_server: ServerFactory) -> None:

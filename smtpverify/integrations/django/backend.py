@@ -24,16 +24,16 @@ import smtpverify
 
 from ...errors import InsecureContextError, PinFormatError, RelayURLError, TrustError
 from ...relay import Relay
+from ...smtp.credentials import kept
 from ...smtp.secrecy import veiled
+from ...smtp.transaction import Outcome, SendResult
 from ...tls.trust import Trust
 from .reports import HIDDEN, report
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from typing import NoReturn
-
-    from ...smtp.transaction import SendResult
 
     DjangoMessage = Any
     Mail = tuple[str, list[str], bytes]
@@ -104,6 +104,7 @@ class EmailBackend(django_smtp.EmailBackend):
             ssl_certfile,
             **kwargs,
         )
+        password = None  # no traceback of ours shows it
         self.alias = alias
         self.relay: Relay | None = None
         self.ssl_cafile = ssl_cafile or None
@@ -205,17 +206,16 @@ class EmailBackend(django_smtp.EmailBackend):
         if self.use_ssl:
             options["context"] = self.ssl_context
         host, port = self.host, self.port
-        user, password = self.username, self.password
+        logs_in = bool(self.username and self.password)
         if self.relay is not None:
             host, port = self._url, 0
             if self.relay.user is not None:
-                options["password"] = password or None
-                user = None
+                logs_in, options["password"] = False, kept(self.password or None)
         connection = self._partial_connection = self.connection_class(host, port, **options)
         if self.use_tls and not self.use_ssl:
             connection.starttls(context=self.ssl_context)
-        if user and password:
-            connection.login(user, password)
+        if logs_in:
+            connection.login(self.username, self.password)
 
     def close(self) -> None:
         """Take leave of the server."""
@@ -258,7 +258,8 @@ class EmailBackend(django_smtp.EmailBackend):
             if not self.connection or is_new is None:
                 return 0
             try:
-                if type(self)._send is not django_smtp.EmailBackend._send:  # a subclass's own
+                if getattr(self._send, "__func__", None) is not django_smtp.EmailBackend._send:
+                    # A subclass's own, which wants them one by one.
                     return sum(bool(self._send(message)) for message in email_messages)
                 return self._send_ahead(email_messages)
             finally:
@@ -295,7 +296,7 @@ class EmailBackend(django_smtp.EmailBackend):
         source = mails()
         first = next(source, None)
         if first is not None:
-            with closing(self.connection.send_messages(chain([first], source))) as results:
+            with closing(self._results(chain([first], source))) as results:
                 for result in results:
                     sent += result.accepted
                     if result.error is not None and failure is None:
@@ -308,6 +309,13 @@ class EmailBackend(django_smtp.EmailBackend):
         if error is not None:
             raise error
         return sent
+
+    def _results(self, mails: Iterator[Mail]) -> Generator[SendResult, None, None]:
+        """What became of each; of a connection that was dead already, or refuses EHLO, the first tells."""
+        try:
+            yield from self.connection.send_messages(mails)
+        except OSError as error:
+            yield SendResult(Outcome.NOT_SENT, error=error)
 
     def _mail(self, message: DjangoMessage) -> Mail:
         """Sender, recipients and octets, as this Django's own backend makes them."""
