@@ -60,7 +60,7 @@ class Relay:
                 certificate=lambda name: self.certificate,
                 greeting=Pieces(self.greeting),
                 authenticator=lambda *_: self._say("AUTH", "") or "235 2.7.0 Welcome",
-                replies={verb: partial(self._say, verb) for verb in VERBS},
+                replies={verb: partial(self._say, verb) for verb in (*VERBS, "STARTTLS")},
             )
         )
         self.url = f"tls://alice:{PASSWORD}@127.0.0.1:{self.server.port}?cafile={world.root_file}"
@@ -290,7 +290,12 @@ def test_a_server_that_has_had_enough_of_a_connection(worker: Worker, relay: Rel
 
 @pytest.mark.parametrize(
     ("where", "reply"),
-    [("", b"421 4.3.2 Busy\r\n"), ("", cut), ("AUTH", "454 4.7.0 Temporary authentication failure")],
+    [
+        ("", b"421 4.3.2 Busy\r\n"),
+        ("", cut),
+        ("STARTTLS", "454 4.7.0 TLS not available"),
+        ("AUTH", "454 4.7.0 Temporary authentication failure"),
+    ],
 )
 def test_a_relay_that_can_not_be_reached_for_now(
     worker: Worker, relay: Relay, where: str, reply: Any
