@@ -75,9 +75,12 @@ class Connection:
         """Send over the connection that there is, or over a new one."""
         if self._smtp is not None and self._smtp.sock is not None:
             [result] = self._smtp.send_messages([mail])
-            if self._smtp.sock is not None or result.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+            had_enough = result.reply is not None and result.reply.code == 421
+            if result.outcome is not Outcome.NOT_SENT and not (
+                result.outcome is Outcome.REFUSED and had_enough
+            ):
                 return result
-            # The server had closed meanwhile, or has had enough of this connection (421): nobody got it.
+            # The server had closed it, or wants no more on it: nobody got the message.
         self._smtp = smtpverify.connect(os.environ["MAIL_RELAY"], timeout=TIMEOUTS)
         [result] = self._smtp.send_messages([mail])
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -60,7 +61,7 @@ class Relay:
                 certificate=lambda name: self.certificate,
                 greeting=Pieces(self.greeting),
                 authenticator=lambda *_: self._say("AUTH", "") or "235 2.7.0 Welcome",
-                replies={verb: partial(self._say, verb) for verb in (*VERBS, "STARTTLS")},
+                replies={verb: partial(self._say, verb) for verb in (*VERBS, "STARTTLS", "RSET")},
             )
         )
         self.url = f"tls://alice:{PASSWORD}@127.0.0.1:{self.server.port}?cafile={world.root_file}"
@@ -177,6 +178,7 @@ def running(
             yield worker, relay
         finally:
             worker.stop()
+            gc.collect()  # results in cycles, which speak to Redis in the end
             worker.tasks.memory.close()
             worker.tasks.app.close()
 
@@ -340,6 +342,14 @@ def test_what_is_refused_for_good_is_not_tried_again(worker: Worker, relay: Rela
     assert worker.retries(result) == 0
     assert relay.count("MAIL") == 1
     assert len(relay.messages) == (1 if verb == "." else 0)
+
+
+def test_a_refusal_stays_one_where_the_connection_ends_behind_it(worker: Worker, relay: Relay) -> None:
+    relay.tell("RCPT", "554 5.7.1 No")
+    relay.tell("RSET", cut)
+    result = worker.tasks.queue(letter(), SENDER, [BOB])
+    assert type(worker.outcome(result)).__name__ == "Refused"
+    assert relay.count("MAIL") == 1
 
 
 def test_each_recipient_gets_it_once_or_not_at_all(worker: Worker, relay: Relay) -> None:
