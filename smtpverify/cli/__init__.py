@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 __all__ = ["COMMANDS", "CommandError", "main"]
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "tell why a server is refused, or that it is verified",
     "pin": "print a server's pins, and who vouches for them",
     "login": "log in to a relay, send nothing, and say by which mechanism",
+    "send": "send a message, as sendmail does, to a relay that is verified",
     "run": "run a Python program so that its smtplib verifies",
     "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
 }
@@ -45,6 +46,18 @@ class CommandError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
+    _intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, with options anywhere between a command's arguments, in every version of Python."""
+        if self._subparsers is not None or self._intermixing:  # it calls this method itself
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixing = False
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EX_USAGE, f"{self.prog}: {message}\n")

@@ -61,6 +61,10 @@ class Screen:
         """Write a line, and see that it is read at once."""
         print(self.paint(self.shown(text), style), file=self._stream, flush=True)
 
+    def draw(self, text: str) -> None:
+        """Write a text in the place of the one that was drawn before; on a terminal alone."""
+        print(f"\r\x1b[K{self.shown(text)}", end="", file=self._stream, flush=True)
+
     def paragraph(self, text: str, style: Style = Style.PLAIN) -> None:
         """Write a text in lines that fit, all but the first indented."""
         for text_of_line in textwrap.wrap(self.shown(text), self.width, subsequent_indent="  "):

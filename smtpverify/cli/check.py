@@ -69,14 +69,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_trust_arguments(parser)
 
 
-def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands that connect have in common."""
+def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | None = 10) -> None:
+    """Add what the commands that connect have in common.
+
+    Args:
+        parser: the command's.
+        timeout: seconds for each step, where nobody says otherwise; None for RFC 5321's own.
+    """
     parser.add_argument("--cafile", metavar="FILE", help="trust these CA certificates in place of the usual")
     parser.add_argument(
         "--pin", metavar="PIN", action="append", default=[], help="demand a pin; may be repeated"
     )
     parser.add_argument(
-        "--timeout", type=float, default=10, metavar="SECONDS", help="for each step (default: %(default)s)"
+        "--timeout",
+        type=float,
+        default=timeout,
+        metavar="SECONDS",
+        help=f"for each step (default: {timeout or 'those of RFC 5321'})",
     )
 
 

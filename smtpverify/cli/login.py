@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from typing import TYPE_CHECKING
 
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
@@ -11,8 +9,6 @@ from ._screen import Screen, Style
 
 if TYPE_CHECKING:
     import argparse
-
-    from ..relay import Relay
 
 __all__ = ["configure", "run"]
 
@@ -55,19 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
     from ..errors import PeerVerificationError, PlaintextCredentialsError, RelayURLError
     from ..relay import Relay
     from ..schemes import EXTERNAL
-    from ..smtp.credentials import Keeper, find_password
     from ..smtp.opening import connect
+    from ._prompt import password_for
 
     screen = Screen()
     try:
         relay = Relay.parse(arguments.relay)
         if relay.user is None and relay.auth != EXTERNAL:
             raise RelayURLError("user: it is missing, as in tls://alice@mail.example.org:587")
-        known = find_password(relay, None)
-        if known is None and relay.auth != EXTERNAL:
-            known = Keeper(lambda: _asked(relay))
-        given = known if relay.password is None and relay.auth != EXTERNAL else None
-        with connect(arguments.relay, password=given, timeout=arguments.timeout) as smtp:
+        password = password_for(relay, piped=True)
+        with connect(arguments.relay, password=password, timeout=arguments.timeout) as smtp:
             screen.line(f"✓ {smtp.peer or f'{relay}, in plaintext'}", Style.GOOD)
             who = f" as {relay.user}" if relay.user else ""
             screen.line(f"✓ logged in{who} by {smtp.mechanism}", Style.GOOD)
@@ -81,17 +74,3 @@ def run(arguments: argparse.Namespace) -> int:
     except (smtplib.SMTPException, OSError) as error:
         raise CommandError(str(error), EX_UNAVAILABLE) from error
     return 0
-
-
-def _asked(relay: Relay) -> str:
-    """The password, from whoever sits there; from a pipe its first line."""
-    try:
-        if sys.stdin.isatty():
-            password = getpass.getpass(f"Password of {relay.user} at {relay.host}: ")
-        else:
-            password = sys.stdin.readline().rstrip("\r\n")
-    except EOFError:
-        password = ""
-    if not password:
-        raise CommandError("no password was given", EX_USAGE)
-    return password

@@ -1,0 +1,150 @@
+"""A client that shows what is said, or how far it is: secrets as `***`, and a message as its size."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..errors import printable
+from ..smtp.client import LMTP, SMTP
+from ..smtp.secrecy import shown
+from ._screen import Style
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from ..smtp.replies import Reply
+    from ..tls.trust import Trust
+    from ._screen import Screen
+
+__all__ = ["Client", "LMTPClient", "Watch"]
+
+_BDAT = re.compile(rb"BDAT (\d+)", re.IGNORECASE)
+_LINE = 500  # characters of one
+_BAR = 30  # columns
+
+
+class Watch:
+    """What a client says and hears, line by line, and how much of a message is gone.
+
+    Args:
+        screen: where it shows.
+        verbose: show the conversation.
+        total: octets of a message, of which a bar is drawn; 0 for none.
+    """
+
+    def __init__(self, screen: Screen, *, verbose: bool, total: int) -> None:
+        self._screen = screen
+        self._verbose = verbose
+        self._total = total
+        self._gone = 0
+        self._drawn = False
+        self._in_data = False  # behind a 354, until the reply
+        self._chunk = 0  # octets of a BDAT that are still to come
+        self._taken = 0  # octets of the message that were not yet told of
+
+    def note(self, text: str) -> None:
+        """Show what is neither said nor heard."""
+        if self._verbose:
+            self._screen.line(f"  {text}", Style.FAINT)
+
+    def warn(self, text: str) -> None:
+        """Show what should not go unseen."""
+        self._screen.paragraph(f"warning: {text}", Style.BAD)
+
+    def says(self, octets: bytes) -> None:
+        """Show what is sent (RFC 5321 4.1; RFC 3030 2 for BDAT)."""
+        rest = shown(octets)
+        while rest:
+            if self._in_data or self._chunk:
+                self._draw()
+                count = len(rest) if self._in_data else min(self._chunk, len(rest))
+                rest = rest[count:]
+                self._chunk = max(0, self._chunk - count)
+                self._gone += count
+                self._taken += count
+                if not self._in_data and not self._chunk:
+                    self._tell_of_message()
+                continue
+            line, _, rest = rest.partition(b"\r\n")
+            match = _BDAT.match(line)
+            if match:
+                self._chunk = int(match[1])
+            self._line("→", line)
+
+    def sent(self) -> None:
+        """Draw the bar anew, now that what was said is gone."""
+        if self._gone:
+            self._draw()
+
+    def hears(self, reply: Reply) -> None:
+        """Show a reply."""
+        self._tell_of_message()
+        self._in_data = reply.code == 354
+        if reply.code == 334:  # a challenge: what it asks about is nobody's business
+            self._line("←", b"334 ***")
+            return
+        lines = reply.text.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            self._line("←", b"%d%s%s" % (reply.code, b" " if number == len(lines) else b"-", line))
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._drawn:
+            self._screen.draw("")
+            self._drawn = False
+
+    def _draw(self) -> None:
+        if self._total:
+            self._drawn = True  # before it is: Ctrl-C may come in between
+            part = min(1.0, self._gone / self._total)
+            full = int(part * _BAR)
+            bar = "#" * full + "-" * (_BAR - full)
+            self._screen.draw(f"[{bar}] {part:4.0%} of {self._total / 1e6:.1f} MB")
+
+    def _tell_of_message(self) -> None:
+        if self._taken:
+            self.note(f"({self._taken} octets of the message)")
+            self._taken = 0
+
+    def _line(self, mark: str, octets: bytes) -> None:
+        if self._verbose:
+            text = octets.decode("utf-8", "surrogateescape")
+            self._screen.line(f"{mark} {printable(text, _LINE)}")
+
+
+class Client(SMTP):
+    """An `SMTP` that is watched."""
+
+    def __init__(self, watch: Watch, **options: Any) -> None:
+        self._watch = watch
+        super().__init__(**options)
+
+    # What the library calls on its way.
+
+    def _warn(self, category: type[Warning], message: str) -> None:
+        self._watch.warn(printable(message, _LINE))
+
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        self._watch.note(f"connecting to {printable(host)} port {port}")
+        return super()._get_socket(host, port, timeout)
+
+    def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
+        secured = super()._secure(sock, context, trust)
+        self._watch.note(f"{secured.version()}; {self._peer}")
+        return secured
+
+    def transmit(self, octets: bytes, *, alone: bool) -> None:
+        self._watch.says(octets)
+        super().transmit(octets, alone=alone)
+        self._watch.sent()
+
+    def answer(self, step: str | float) -> Reply:
+        reply = super().answer(step)
+        self._watch.hears(reply)
+        return reply
+
+
+class LMTPClient(Client, LMTP):
+    """An `LMTP` that is watched."""
