@@ -24,6 +24,7 @@ COMMANDS = {
     "pin": "print a server's pins, and who vouches for them",
     "login": "log in to a relay, send nothing, and say by which mechanism",
     "send": "send a message, as sendmail does, to a relay that is verified",
+    "explain": "tell what a relay URL means, without connecting",
     "run": "run a Python program so that its smtplib verifies",
     "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
 }
