@@ -162,8 +162,9 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
-    """The documentation, where every warning and broken reference is an error."""
+    """The documentation, where every warning and broken reference is an error, and the manual pages."""
     session.install("-e", ".", *group("docs"))
+    session.run("python", str(Path("docs", "manpages.py")), str(Path("build", "man")))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", str(Path("build", "docs")))
 
 

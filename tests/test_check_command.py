@@ -320,7 +320,7 @@ def test_pins_of_several(smtp_server: ServerFactory, world: World) -> None:
     assert "✗ unreachable: Connection refused" in run.stderr
 
 
-@pytest.mark.parametrize("name", ["check", "pin", "login", "send", "explain"])
+@pytest.mark.parametrize("name", ["check", "pin", "login", "send", "explain", "completion"])
 def test_help_has_an_example(name: str) -> None:
     run = command(name, "--help")
     assert run.returncode == 0

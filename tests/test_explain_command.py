@@ -19,10 +19,12 @@ from tests.bed import Server
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smtpverify.schemes import Dialect
     from tests.bed import World
 
 PIN = "sha256:5e5351563812b58297bf70dc7e4d010291f084ba29d7f0afd4d407a85f79bd4e"
-NEW, OLD = "opensmtpd-6.4", "opensmtpd-2012"
+NEW: Dialect = "opensmtpd-6.4"
+OLD: Dialect = "opensmtpd-2012"
 
 
 def explain(*arguments: str, home: Path, **environment: str) -> Any:

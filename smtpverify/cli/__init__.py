@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-__all__ = ["COMMANDS", "CommandError", "main"]
+__all__ = ["COMMANDS", "CommandError", "main", "whole_parser"]
 
 # The name of each subcommand, which is its module's too, and what it does.
 COMMANDS = {
@@ -25,6 +25,7 @@ COMMANDS = {
     "login": "log in to a relay, send nothing, and say by which mechanism",
     "send": "send a message, as sendmail does, to a relay that is verified",
     "explain": "tell what a relay URL means, without connecting",
+    "completion": "print what makes a shell complete these commands",
     "run": "run a Python program so that its smtplib verifies",
     "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
 }
@@ -102,6 +103,11 @@ def _run(arguments: list[str]) -> int:
         message, status = str(error), EX_OSERR
     print(f"{parser.prog} {chosen.command}: {message}", file=sys.stderr)
     return status
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with every command's arguments, for completion and manual pages."""
+    return _parser(list(COMMANDS))
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
