@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 import smtpverify
 from smtpverify.cli import CommandError
@@ -283,7 +284,7 @@ def test_refused_recipients(
 ENDINGS: list[tuple[dict[str, Any], int, str]] = [
     ({"replies": {"MAIL": "550 5.7.1 Not you"}}, 69, f"refused the sender {ALICE}: 550 5.7.1 Not you"),
     ({"replies": {"MAIL": "451 4.3.0 Later"}}, 75, f"refused the sender {ALICE}: 451 4.3.0 Later"),
-    ({"replies": {"MAIL": "530 5.7.0 Log in"}}, 77, "530 5.7.0 Log in"),
+    ({"replies": {"MAIL": "530 5.7.0 Log in"}}, 77, "530 5.7.0 Log in\n  It wants a login: "),
     ({"replies": {"MAIL": "552 5.3.4 Too large"}}, 65, "552 5.3.4 Too large"),
     ({"after_tls": ("SIZE 20",)}, 65, "the message has 123 octets, and the server takes 20"),
     ({"replies": {".": "552 5.3.4 Too large"}}, 65, "the server refused the message: 552 5.3.4 Too large"),
@@ -453,6 +454,38 @@ def test_a_malformed_message(octets: bytes, status: int, told: str) -> None:
         prepared(octets, None, [])
     assert caught.value.status == status
     assert told in str(caught.value)
+
+
+FIELDS = st.sampled_from(
+    [
+        b"Bcc: dave@example.org",
+        b"bCC :x",
+        b"Resent-Bcc:",
+        b" Bcc: more",
+        b"\tmore",
+        b"To: e@example.org",
+        b"X:\0",
+    ]
+)
+ENDS = st.sampled_from([b"\n", b"\r\n"])
+
+
+@given(lines=st.lists(st.tuples(FIELDS, ENDS)), end=ENDS, body=st.binary())
+def test_no_bcc_is_in_the_header_of_what_is_sent(
+    lines: list[tuple[bytes, bytes]], end: bytes, body: bytes
+) -> None:
+    """Folded lines go with their field (RFC 5322 2.2.3); no other octet is touched."""
+    lines = [(b"Subject: hello", b"\n"), *lines]
+    letter = prepared(b"".join(map(b"".join, lines)) + end + body, ALICE, [BOB])
+    kept, dropping = b"", False
+    for field, line_end in lines:
+        if not field.startswith((b" ", b"\t")):
+            dropping = field.lower().startswith((b"bcc", b"resent-bcc"))
+        kept += b"" if dropping else field + line_end
+    date, message_id, rest = letter.octets.split(b"\r\n", 2)
+    assert date.startswith(b"Date: ")
+    assert message_id.startswith(b"Message-ID: ")
+    assert rest == kept + end + body
 
 
 def test_the_header_of_a_message_sent_anew() -> None:

@@ -55,19 +55,25 @@ class Watch:
 
     def says(self, octets: bytes) -> None:
         """Show what is sent (RFC 5321 4.1; RFC 3030 2 for BDAT)."""
-        rest = shown(octets)
-        while rest:
+        if not (self._verbose or self._total):
+            return
+        octets, position = shown(octets), 0
+        while position < len(octets):
             if self._in_data or self._chunk:
                 self._draw()
-                count = len(rest) if self._in_data else min(self._chunk, len(rest))
-                rest = rest[count:]
-                self._chunk = max(0, self._chunk - count)
+                count = len(octets) - position
+                if not self._in_data:
+                    count = min(count, self._chunk)
+                    self._chunk -= count
+                position += count
                 self._gone += count
                 self._taken += count
-                if not self._in_data and not self._chunk:
+                if not (self._in_data or self._chunk):
                     self._tell_of_message()
                 continue
-            line, _, rest = rest.partition(b"\r\n")
+            end = octets.find(b"\r\n", position)
+            line = octets[position:] if end < 0 else octets[position:end]
+            position = len(octets) if end < 0 else end + 2
             match = _BDAT.match(line)
             if match:
                 self._chunk = int(match[1])

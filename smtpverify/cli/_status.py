@@ -144,7 +144,9 @@ def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
         return text, EX_PROTOCOL
     if code == 552 and isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPDataError)):
         return text, EX_DATAERR  # too large (RFC 1870 6.1, 6.3)
-    return text, EX_NOPERM if code == 530 else EX_UNAVAILABLE  # 530: nobody is logged in (RFC 4954 6)
+    if code == 530:  # RFC 4954 6
+        return f"{text}\n  It wants a login: write the user into the URL, as in tls://alice@host.", EX_NOPERM
+    return text, EX_UNAVAILABLE
 
 
 def _said(code: int, text: bytes | str) -> str:
