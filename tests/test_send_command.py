@@ -288,6 +288,8 @@ ENDINGS: list[tuple[dict[str, Any], int, str]] = [
     ({"replies": {"MAIL": "552 5.3.4 Too large"}}, 65, "552 5.3.4 Too large"),
     ({"after_tls": ("SIZE 20",)}, 65, "the message has 123 octets, and the server takes 20"),
     ({"replies": {".": "552 5.3.4 Too large"}}, 65, "the server refused the message: 552 5.3.4 Too large"),
+    ({"replies": {".": "552 Too large"}}, 65, "the server refused the message: 552 Too large"),
+    ({"replies": {".": "552 5.2.2 Mailbox full"}}, 67, "refused the message: 552 5.2.2 Mailbox full"),
     ({"replies": {".": "554 5.7.1 Spam"}}, 69, "the server refused the message: 554 5.7.1 Spam"),
     ({"replies": {".": "451 4.7.1 Greylisted"}}, 75, "the server refused the message: 451 4.7.1 Greylisted"),
     ({"replies": {"DATA": "421 4.3.2 Bye"}, "closes_after": ("DATA",)}, 75, "421 4.3.2 Bye"),

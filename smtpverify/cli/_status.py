@@ -28,6 +28,7 @@ from ..errors import (
     TrustError,
     printable,
 )
+from ..smtp.replies import enhanced_status
 from ..tls.causes import Cause
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 
@@ -142,8 +143,12 @@ def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
         return text, EX_TEMPFAIL
     if not 500 <= code <= 599:
         return text, EX_PROTOCOL
-    if code == 552 and isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPDataError)):
-        return text, EX_DATAERR  # too large (RFC 1870 6.1, 6.3)
+    subject = (enhanced_status((code, error.smtp_error)) or "").partition(".")[2]  # RFC 3463 3
+    about_a_message = isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPDataError))
+    if about_a_message and code == 552 and subject in ("", "3.4", "2.3"):  # too large (RFC 1870 6)
+        return text, EX_DATAERR
+    if isinstance(error, smtplib.SMTPDataError) and subject.startswith(("1.", "2.")):  # LMTP's only recipient
+        return text, EX_NOUSER
     if code == 530:  # RFC 4954 6
         return f"{text}\n  It wants a login: write the user into the URL, as in tls://alice@host.", EX_NOPERM
     return text, EX_UNAVAILABLE
