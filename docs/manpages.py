@@ -64,6 +64,8 @@ def _option(action: argparse.Action) -> Iterable[str]:
         for name in action.choices:
             yield from (".TP", f".B {_escaped(name)}", _text(COMMANDS[name]))
         return
+    if action.help == argparse.SUPPRESS:  # the usage shows it
+        return
     metavar = action.metavar or ("|".join(map(str, action.choices)) if action.choices else "")
     value = "" if action.nargs == 0 and action.option_strings else f"\\fI{_escaped(str(metavar))}\\fR"
     names = ", ".join(f"\\fB{_escaped(each)}\\fR" for each in action.option_strings)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["configure", "run"]
 
 _DESCRIPTION = """\
-Runs a Python program as 'python SCRIPT ARGS…' or 'python -m MODULE ARGS…' does,
+Runs a Python program as 'python SCRIPT ARGS...' or 'python -m MODULE ARGS...' does,
 with one difference: smtplib verifies the mail server, in this program and in
 every Python program that it starts, without a change to any of them. Without
 verification they send nothing over TLS, and no password in plaintext.
@@ -34,6 +34,10 @@ of cafile=, pin=, pin-only=, client-cert= and client-key=:
     mail.example.org  cafile=our-ca.pem  pin=sha256:0433...
 
 Nothing goes in plaintext to a host that has a line.
+
+examples:
+  smtpverify run nightly_report.py --to admin@example.org
+  smtpverify run --cafile our-ca.pem -m mailer.send
 
 exit status: the program's; 64 if an argument can't be used, 69 if this Python
 is isolated (-I, -E, -S), so that it would not be reached.
