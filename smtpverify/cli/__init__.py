@@ -52,7 +52,9 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, with options anywhere between a command's arguments, in every version of Python."""
-        if self._subparsers is not None or self._intermixing:  # it calls this method itself
+        # The rest of a line may be another program's, options and all.
+        takes_rest = any(action.nargs == argparse.REMAINDER for action in self._actions)
+        if self._subparsers is not None or takes_rest or self._intermixing:  # it calls this method itself
             return super().parse_known_args(args, namespace)
         self._intermixing = True
         try:
