@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["configure", "run"]
 
 _DESCRIPTION = """\
-Runs a Python program as 'python SCRIPT ARGS...' or 'python -m MODULE ARGS...' does,
+Runs a Python program as 'python SCRIPT ARGS' or 'python -m MODULE ARGS' does,
 with one difference: smtplib verifies the mail server, in this program and in
 every Python program that it starts, without a change to any of them. Without
 verification they send nothing over TLS, and no password in plaintext.
