@@ -303,6 +303,21 @@ def test_a_relay_url_is_taken_apart() -> None:
     assert made(host=HOST, use_ssl=True).connection_class is smtpverify.SMTP_SSL
 
 
+def test_the_ports_of_a_scheme_are_its_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ssl://` has two, and a port that is given serves both tries."""
+    asked: list[tuple[str, int]] = []
+
+    class Asking(smtpverify.SMTP):
+        def connect(self, host: str = "", port: int = 0, *_others: Any) -> tuple[int, bytes]:
+            asked.append((str(host), port))
+            return 220, b"hello"
+
+    monkeypatch.setattr(smtpverify, "SMTP", Asking)
+    made(relay_url=f"ssl://{HOST}").open()
+    made(host=HOST, port=587).open()
+    assert asked == [(f"ssl://{HOST}", 0), (HOST, 587)]
+
+
 @pytest.mark.parametrize(
     ("user", "options"),
     [
@@ -530,6 +545,17 @@ def test_a_refusal_in_between(smtp_server: ServerFactory, caplog: pytest.LogCapt
     assert accepted[:2] == ["bob0@example.net", "bob1@example.net"]
 
 
+def test_no_more_are_taken_behind_a_refusal(smtp_server: ServerFactory) -> None:
+    """Where nothing goes ahead, that is to the message; as Django's own backend has it."""
+    source = iter(letters(9))
+    with smtp_server(before_tls=(), replies={"RCPT": refusing}) as server:
+        backend = made(Telling, host=HOST, port=server.port)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            backend.send_messages(source)
+    assert [message.rcpts[0][:4] for message in server.messages] == ["bob0", "bob1"]
+    assert [each.to[0][:4] for each in source] == ["bob3", "bob4", "bob5", "bob6", "bob7", "bob8"]
+
+
 def test_some_recipients_refused_is_sent(smtp_server: ServerFactory) -> None:
     message = letter()
     message.cc = ["bob2@example.net"]
@@ -611,13 +637,14 @@ def test_a_connection_that_is_dead_already(
 
 
 def test_the_first_failure_is_the_one_that_is_raised(smtp_server: ServerFactory) -> None:
-    """A bad address is seen ahead of the reply to the message before it."""
+    """A bad address is seen ahead of the replies to the messages before it."""
     extensions = ("PIPELINING", "CHUNKING")
-    batch = [letter("bob2@example.net"), letter("evil@example.org\nX: y")]
+    batch = [letter("bob2@example.net"), letter("bob2@example.org"), letter("evil@example.org\nX: y")]
     with smtp_server(before_tls=extensions, replies={"RCPT": refusing}) as server:
         backend = made(host=HOST, port=server.port)
-        with pytest.raises(smtplib.SMTPRecipientsRefused):
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
             backend.send_messages(batch)
+    assert list(caught.value.recipients) == ["bob2@example.net"]
     assert server.messages == []
 
 

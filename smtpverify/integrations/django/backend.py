@@ -283,12 +283,12 @@ class EmailBackend(django_smtp.EmailBackend):
             nonlocal unusable
             try:
                 for message in email_messages:
-                    if failure is not None:
-                        return
                     if message.recipients():
                         mail = self._mail(message)
                         under_way.append(message)
                         yield mail
+                        if failure is not None:
+                            return
             except Exception as error:  # noqa: BLE001 - raised below, when those before it are through
                 unusable = error
 
@@ -300,7 +300,7 @@ class EmailBackend(django_smtp.EmailBackend):
                 for result in results:
                     sent += result.accepted
                     if result.error is not None and failure is None:
-                        if self.fail_silently and isinstance(result.error, OSError):
+                        if self.fail_silently:
                             report(result.error, self.host, HIDDEN)
                         else:
                             failure = result.error
