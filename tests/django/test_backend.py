@@ -50,7 +50,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 def made(kind: Any = EmailBackend, **options: Any) -> Any:
     """Make a backend as this Django does for a user who has nothing else in the settings."""
     alias = {"alias": "default"} if HAS_MAILERS else {}
-    return kind(**alias, **{"timeout": 5, **options})
+    return kind(**alias, **{"timeout": 20, **options})
 
 
 def by(way: str, server: Server, **options: Any) -> Any:
@@ -440,7 +440,7 @@ def test_by_settings_of_old(smtp_server: ServerFactory, world: World) -> None:
             EMAIL_HOST_USER="alice",
             EMAIL_HOST_PASSWORD="secret",
             EMAIL_USE_TLS=True,
-            EMAIL_TIMEOUT=5,
+            EMAIL_TIMEOUT=20,
             EMAIL_SSL_CAFILE=str(world.root_file),
             EMAIL_SSL_PINS=[pin],
         ),
