@@ -75,12 +75,8 @@ class Connection:
         """Send over the connection that there is, or over a new one."""
         if self._smtp is not None and self._smtp.sock is not None:
             [result] = self._smtp.send_messages([mail])
-            had_enough = result.reply is not None and result.reply.code == 421
-            if result.outcome is not Outcome.NOT_SENT and not (
-                result.outcome is Outcome.REFUSED and had_enough
-            ):
+            if not is_worn(result):
                 return result
-            # The server had closed it, or wants no more on it: nobody got the message.
         self._smtp = smtpverify.connect(os.environ["MAIL_RELAY"], timeout=TIMEOUTS)
         [result] = self._smtp.send_messages([mail])
         return result
@@ -89,6 +85,12 @@ class Connection:
         """Take leave."""
         if self._smtp is not None and self._smtp.sock is not None:
             self._smtp.quit()
+
+
+def is_worn(result: SendResult) -> bool:
+    """Whether nobody got it because the server has ended the connection, or wants no more on it (421)."""
+    enough = result.reply is not None and result.reply.code == 421
+    return result.outcome is Outcome.NOT_SENT or (result.outcome is Outcome.REFUSED and enough)
 
 
 connection = Connection()  # of this process: nothing is opened before the pool has forked
