@@ -12,8 +12,9 @@ from __future__ import annotations
 import copy
 import os
 import re
+from base64 import b64decode, b64encode
 from contextlib import contextmanager
-from email.parser import HeaderParser
+from email.parser import BytesHeaderParser
 from email.utils import make_msgid
 from functools import partial
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ class Connection:
     def __init__(self) -> None:
         self._smtp: smtpverify.SMTP | None = None
 
-    def send(self, mail: tuple[str, list[str], str]) -> SendResult:
+    def send(self, mail: tuple[str, list[str], bytes]) -> SendResult:
         """Send over the connection that there is, or over a new one."""
         if self._smtp is not None and self._smtp.sock is not None:
             [result] = self._smtp.send_messages([mail])
@@ -108,7 +109,8 @@ def queue(message: EmailMessage, sender: str, recipients: list[str]) -> AsyncRes
         message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
     shown = copy.copy(message)
     del shown["Bcc"]
-    return send.delay(sender, recipients, shown.as_string())
+    # As octets: as text it would be at the mercy of email's settings, which some libraries change.
+    return send.delay(sender, recipients, b64encode(shown.as_bytes()).decode("ascii"))
 
 
 @app.task(bind=True, max_retries=MOST_RETRIES)
@@ -124,7 +126,7 @@ def send(
 
     Args:
         sender, recipients: of the envelope.
-        message: in ASCII, with a Message-ID.
+        message: its octets in Base64, with a Message-ID.
         refused, unknown: what came of earlier tries; not for callers.
 
     Raises:
@@ -158,10 +160,11 @@ def attempt(
     sender: str, recipients: list[str], message: str
 ) -> tuple[SendResult, dict[str, str], dict[str, str]]:
     """Send to those who have not got it; gives who may get it later, and who never will, with the reply."""
-    message_id = identity(message)
+    octets = b64decode(message, validate=True)
+    message_id = identity(octets)
     with claim(message_id) as known:
         left = [recipient for recipient in recipients if recipient not in known]
-        result = connection.send((sender, left, message)) if left else SendResult(Outcome.ACCEPTED)
+        result = connection.send((sender, left, octets)) if left else SendResult(Outcome.ACCEPTED)
         accepted, later, never = verdicts(result, left)
         remember(message_id, accepted)
     return result, later, never
@@ -208,9 +211,9 @@ def verdicts(result: SendResult, recipients: list[str]) -> tuple[list[str], dict
     return accepted, later, never
 
 
-def identity(message: str) -> str:
+def identity(message: bytes) -> str:
     """The Message-ID, by which a receiver too can tell a second copy."""
-    found = HeaderParser().parsestr(re.split(r"\r?\n\r?\n", message, maxsplit=1)[0])["Message-ID"]
+    found = BytesHeaderParser().parsebytes(re.split(rb"\r?\n\r?\n", message, maxsplit=1)[0])["Message-ID"]
     if not found:
         raise ValueError("a message without Message-ID is not sent: its copies could not be told apart")
     return str(found).strip()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import signal
 import threading
+from base64 import b64encode
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -76,7 +78,7 @@ def test_a_message_arrives(worker: Worker, relay: Relay) -> None:
     [arrived] = relay.messages
     assert (arrived.mail_from, arrived.rcpts) == (SENDER, (BOB, DAVE))
     parsed = message_from_bytes(arrived.data, policy=policy.default)
-    assert parsed.get_content() == message.get_content()
+    assert parsed.get_content().replace("\r\n", "\n") == message.get_content()
     assert (parsed["Subject"], parsed["Message-ID"]) == (message["Subject"], message["Message-ID"])
     assert parsed["Bcc"] is None
 
@@ -210,8 +212,8 @@ def test_each_recipient_gets_it_once_or_not_at_all(worker: Worker, relay: Relay)
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        ("Subject: hello\n\nwithout an identity", ValueError),
-        ("Message-ID: <1@example.org>\n\nGrüße", UnicodeEncodeError),
+        (b64encode(b"Subject: hello\n\nwithout an identity").decode(), ValueError),
+        ("no Base64", binascii.Error),
     ],
 )
 def test_what_can_not_be_sent_is_not_tried_again(
@@ -265,7 +267,7 @@ def test_a_task_that_comes_again_sends_nothing_again(worker: Worker, relay: Rela
     result = worker.tasks.queue(message, SENDER, [BOB])
     assert worker.outcome(result) is None
     result.forget()
-    text = message.as_string()
+    text = b64encode(message.as_bytes()).decode()
     again = worker.tasks.send.apply_async((SENDER, [BOB], text), task_id=result.id)
     assert worker.outcome(again) is None
     assert identities(relay) == [message["Message-ID"]]
