@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,14 @@ import pytest
 import smtpverify
 from smtpverify import cli
 from smtpverify.cli import check
+from smtpverify.cli._probe import Verdict, _address, look_at
 from tests.bed import Behaviour, Handshake, Starttls, Tls, World, closed_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bed import Server
+    from tests.bed.network import Resolver
     from tests.conftest import ServerFactory
 
 # The process has the system's resolver, which knows no name of ours but this one.
@@ -325,3 +328,68 @@ def test_help_has_an_example(name: str) -> None:
     run = command(name, "--help")
     assert run.returncode == 0
     assert f"  smtpverify {name} " in run.stdout
+
+
+# --- in this process, with a resolver of its own -------------------------------------------------
+
+
+def test_a_host_of_several_addresses(smtp_server: ServerFactory, resolve: Resolver, world: World) -> None:
+    """Each is tried, as the library does; the one that answered counts."""
+    resolve["mail.example.org"] = ("127.0.0.9", "127.0.0.1")
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        findings = look_at(smtpverify.Relay.parse(f"tls://mail.example.org:{server.port}"), 5)
+    assert [(step.name, step.good) for step in findings.steps[:3]] == [
+        ("look up", True),
+        ("connect to 127.0.0.9", False),
+        ("connect to 127.0.0.1", True),
+    ]
+    assert findings.steps[1].detail == "Connection refused"
+    assert (findings.verdict, findings.address) == (Verdict.VERIFIED, "127.0.0.1")
+    with closed_port() as port:
+        findings = look_at(smtpverify.Relay.parse(f"tls://mail.example.org:{port}"), 5)
+    assert [step.good for step in findings.steps] == [True, False, False]
+    assert (findings.verdict, findings.summary) == (Verdict.UNREACHABLE, "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("reverse", "hint"),
+    [
+        ("mail.example.org", "the reverse name of 127.0.0.1 is mail.example.org, which leads back to it"),
+        (
+            "other.example.org",
+            "the reverse name of 127.0.0.1 is other.example.org, which does not lead back to it",
+        ),
+        (
+            "nowhere.invalid",
+            "the reverse name of 127.0.0.1 is nowhere.invalid, which does not lead back to it",
+        ),
+        ("a\x1b[2J", r"the reverse name of 127.0.0.1 is a\x1b[2J, which does not lead back to it"),
+        (None, "the address 127.0.0.1 has no reverse name"),
+    ],
+)
+def test_reverse_names(
+    smtp_server: ServerFactory,
+    resolve: Resolver,
+    monkeypatch: pytest.MonkeyPatch,
+    reverse: str | None,
+    hint: str,
+) -> None:
+    resolve["other.example.org"] = "127.0.0.9"
+
+    def getnameinfo(address: Any, flags: int) -> tuple[str, str]:
+        if reverse is None:
+            raise socket.gaierror(socket.EAI_NONAME, "no name")
+        return reverse, "0"
+
+    monkeypatch.setattr(socket, "getnameinfo", getnameinfo)
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        findings = look_at(smtpverify.Relay.parse(f"tls://mail.example.org:{server.port}"), 5)
+    assert findings.hints == [hint]
+    assert findings.verdict is Verdict.VERIFIED
+
+
+def test_a_zone_is_part_of_an_address() -> None:
+    assert _address(("fe80::1", 25, 0, 3)) == "fe80::1%3"
+    assert _address(("fe80::1%eth0", 25, 0, 3)) == "fe80::1%eth0"
+    assert _address(("2001:db8::1", 25, 0, 0)) == "2001:db8::1"
+    assert _address(("192.0.2.1", 25)) == "192.0.2.1"

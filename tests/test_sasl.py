@@ -22,6 +22,7 @@ from smtpverify.smtp.sasl import (
     Plain,
     Scram,
     XOAuth2,
+    _WithToken,
 )
 from smtpverify.smtp.saslprep import saslprep
 from smtpverify.smtp.secrecy import Secret
@@ -467,5 +468,6 @@ def test_in_the_hands_of_smtplib() -> None:
 
 
 def test_a_mechanism_of_nothing() -> None:
-    with pytest.raises(NotImplementedError):
-        Mechanism().respond(None)
+    for nothing in (Mechanism(), _WithToken("alice", TOKEN)):
+        with pytest.raises(NotImplementedError):
+            nothing.respond(None)

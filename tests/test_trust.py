@@ -22,7 +22,7 @@ from hypothesis import given, settings, strategies as st
 
 import smtpverify
 from smtpverify import Pin, PinFormatError, Trust, TrustError, create_context
-from smtpverify.tls.trust import load_client_certificate, load_roots
+from smtpverify.tls.trust import load_client_certificate, load_roots, source_of_roots
 from tests.bed import HOST, Authority, Issued, Tls
 from tests.bed.certs import DAY, NOW, der, rsa_key
 
@@ -77,6 +77,18 @@ def _oid(oid: x509.ObjectIdentifier) -> bytes:
     first, second, *rest = map(int, oid.dotted_string.split("."))
     assert all(number < 128 for number in rest)
     return bytes([first * 40 + second, *rest])
+
+
+def test_where_roots_come_from(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert source_of_roots(Trust()) == f"the system's store ({world.root_file})"
+    assert source_of_roots(Trust(world.unknown_file)) == str(world.unknown_file)
+    assert source_of_roots(Trust("certifi")) == "the package certifi"
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
+    (tmp_path / "empty.pem").write_text("")
+    assert source_of_roots(Trust()) == "the package certifi"
+    directory = hashed_directory(tmp_path / "hashed", world.root)
+    monkeypatch.setenv("SSL_CERT_DIR", str(directory))
+    assert source_of_roots(Trust()) == f"the system's store ({tmp_path / 'empty.pem'}, {directory})"
 
 
 def hashed_directory(directory: Path, *authorities: Authority) -> Path:

@@ -7,6 +7,7 @@ import datetime
 import enum
 import smtplib
 import socket
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -137,7 +138,7 @@ def look_at(relay: Relay, timeout: float) -> Findings:
         findings.verdict = Verdict.PLAINTEXT
         findings.summary = "the connection is in plaintext, where nobody can be verified"
         findings.remedy = f"Write tls://{anybody.host} or smtps://{anybody.host}."
-    _gather_hints(findings)
+    _gather_hints(findings, timeout)
     return findings
 
 
@@ -153,24 +154,38 @@ def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
     probe.give_up(findings.summary)
 
 
-def _gather_hints(findings: Findings) -> None:
+def _gather_hints(findings: Findings, timeout: float) -> None:
     host = findings.relay.host.rstrip(".").lower()
     first = findings.greeting.partition(" ")[0].rstrip(".").lower()
     if first and "." in first and first != host:
         findings.hints.append(f"the server calls itself {printable(first, 80)} in its greeting, not {host}")
     if not findings.address:
         return
+    looking = threading.Thread(target=_look_back, args=(findings.address, findings.hints), daemon=True)
+    looking.start()
+    looking.join(timeout)  # the system's resolver has limits of its own, and no hint is worth those
+
+
+def _look_back(address: str, hints: list[str]) -> None:
+    """Whether an address has a name that leads back to it (RFC 1912 2.1): a habit, and no proof."""
     name = ""
     with suppress(OSError):
-        name = socket.getnameinfo((findings.address, 0), socket.NI_NAMEREQD)[0]
+        name = socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
     if not name:
-        findings.hints.append(f"the address {findings.address} has no reverse name")
+        hints.append(f"the address {address} has no reverse name")
         return
-    forward: set[Any] = set()
+    forward: set[str] = set()
     with suppress(OSError):
-        forward = {info[4][0] for info in socket.getaddrinfo(name, None)}
-    confirmed = "which leads back to it" if findings.address in forward else "which does not lead back to it"
-    findings.hints.append(f"the reverse name of {findings.address} is {printable(name, 80)}, {confirmed}")
+        forward = {_address(info[4]) for info in socket.getaddrinfo(name, None)}
+    confirmed = "which leads back to it" if address in forward else "which does not lead back to it"
+    hints.append(f"the reverse name of {address} is {printable(name, 80)}, {confirmed}")
+
+
+def _address(found: tuple[Any, ...]) -> str:
+    """An address of the system's, with the zone of one that has no meaning without (RFC 4007 11)."""
+    address = str(found[0])
+    zone = found[3] if len(found) == 4 else 0
+    return f"{address}%{zone}" if zone and "%" not in address else address
 
 
 class _Probe(SMTP):
@@ -210,7 +225,7 @@ class _Probe(SMTP):
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
         self._begin("look up")
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        addresses = list(dict.fromkeys(_address(info[4]) for info in found))
         self._end(", ".join(addresses))
         for number, address in enumerate(addresses, 1):
             self._begin(f"connect to {address}")
