@@ -239,6 +239,32 @@ def test_whoever_imports_smtplib_and_however_often(code: str, tmp_path: Path) ->
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+# As Mercurial's demandimport does it.
+FINDERS_IN_FRONT = """
+import importlib.util, sys
+
+class InFront:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        spec = self.finder.find_spec(name, path, target)
+        if spec is not None and LAZY:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+import email.message, email.generator, socket, ssl, logging.handlers, hashlib, hmac  # as they are
+sys.meta_path[:] = [InFront(finder) for finder in sys.meta_path]
+"""
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_finders_that_others_have_put_in_front_of_all(lazy: bool) -> None:
+    code = f"LAZY = False\n{FINDERS_IN_FRONT}LAZY = {lazy}\nimport smtplib\nLAZY = False\n{TELL}"
+    done = injected("-c", code)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_program_without_mail_pays_nothing() -> None:
     code = "import sys; print(sorted(name for name in sys.modules if name.startswith(('smtp', 'ssl'))))"
     done = injected("-c", code)

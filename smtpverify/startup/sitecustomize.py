@@ -6,6 +6,7 @@ is imported, and needs no Python newer than 3.5 to say that it needs one.
 
 import os
 import sys
+from _thread import get_ident
 
 TYPE_CHECKING = False  # without typing
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class _Loader:
         return getattr(self._loader, name)
 
     def exec_module(self, module):  # type: (Any) -> None
+        # A lazy one (importlib.util.LazyLoader) would load itself once more as soon as it is injected.
+        module.__class__ = type(sys)
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         try:
@@ -58,15 +61,24 @@ class _Loader:
 class _Finder:
     """Finds smtplib where everybody else does."""
 
+    def __init__(self):  # type: () -> None
+        self._searching = set()  # type: Any # threads
+
     def find_spec(self, name, path=None, target=None):  # type: (str, Any, Any) -> Any
-        if name == "smtplib":
+        thread = get_ident()
+        # Mercurial's demandimport has us, and all others, asked by finders of its own.
+        if name != "smtplib" or thread in self._searching:
+            return None
+        self._searching.add(thread)
+        try:
             for finder in sys.meta_path:
                 find_spec = getattr(finder, "find_spec", None)
-                if finder is not self and find_spec is not None:
-                    spec = find_spec(name, path, target)
-                    if spec is not None:
-                        spec.loader = _Loader(spec.loader)
-                        return spec
+                spec = find_spec and find_spec(name, path, target)
+                if spec:
+                    spec.loader = _Loader(spec.loader)
+                    return spec
+        finally:
+            self._searching.discard(thread)
         return None
 
 
