@@ -112,7 +112,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def interop(session: nox.Session) -> None:
     """Real servers (Postfix, Dovecot; as root), Redis and programs; skipped where missing, unless in CI."""
-    session.install("-e", ".", *group("interop"))
+    session.install("-e", ".", *group("interop"), *group("programs"))
     session.run("pytest", "tests/interop", *session.posargs, env=TEST_ENV)
 
 

@@ -1,88 +1,64 @@
-"""Programs of others before a good server and before impostors, as they are and under `smtpverify run`.
+"""Programs of others before a good server and before impostors: by themselves, and with smtpverify.
 
-Run as `python -m tests.programs.run [PROGRAM…]`, with a Python that has smtpverify, cryptography and the
-programs installed; those that are missing are told, and left out. Prints a table of what each server got, and
-fails where under injection a good server did not get the mail, or an impostor got anything.
+Run as `python -m tests.programs.run [PROGRAM…] [--write PAGE]`, with a Python that has smtpverify, the
+dependency groups `interop` and `programs`, c7n-mailer and salt; what is missing is told, and left out. Ends
+with status 1, and writes no page, where a good server did not get password and mail, or with smtpverify an
+impostor got anything.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.bed import Behaviour, Server, Starttls, Tls, World
-from tests.programs.adapters import HOST, PASSWORD, PROGRAMS
-
-IMPOSTORS = ("unknown_issuer", "wrong_name", "self_signed_leaf", "expired", "no STARTTLS")
-SERVERS = ("good", *IMPOSTORS)
-INJECTED = ["-m", "smtpverify", "run"]
-MISSING = "ModuleNotFoundError"
+from tests.bed import World
+from tests.programs import ALONE, PROGRAMS, Program
+from tests.programs.page import Row, render
+from tests.programs.trial import faults, meet, version
 
 
-def behaviour(world: World, kind: str) -> Behaviour:
-    if kind == "no STARTTLS":
-        return Behaviour(tls=Tls.STARTTLS, starttls=Starttls.ABSENT)
-    return Behaviour(tls=Tls.STARTTLS, certificate=world.served(kind, HOST))
-
-
-def got(server: Server) -> str:
-    """What a server was given: P for the password, M for the mail, and - for nothing."""
-    passwords = [each.password for seen in server.connections for each in seen.credentials]
-    password = "P" if any(PASSWORD in each for each in passwords) else ""
-    mail = "M" if server.messages or server.leaked() else ""
-    return (password + mail) or "-"
-
-
-def send(world: World, name: str, kind: str, options: list[str]) -> tuple[str, str]:
-    """What the server got of one program, and the last line that this told on standard error."""
-    with Server(behaviour(world, kind)) as server:
-        done = subprocess.run(
-            [sys.executable, *options, "-m", "tests.programs.adapters", name, str(server.port)],
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            env={
-                **os.environ,
-                "SSL_CERT_FILE": str(world.root_file),
-                "SSL_CERT_DIR": str(world.empty_directory),
-                "PROGRAMS_ARE_REMOTE": "1",
-            },
-        )
-    told = done.stderr.strip().splitlines()
-    return got(server), told[-1] if told else ""
-
-
-def row(world: World, name: str) -> tuple[list[str], bool]:
-    """What each server got, as `plain → injected`, and whether that is as it should be."""
-    cells, right = [], True
-    for kind in SERVERS:
-        plain, told = send(world, name, kind, [])
-        if told.startswith(MISSING):
-            return [told], True
-        injected, told = send(world, name, kind, INJECTED)
-        cells.append(f"{plain} → {injected}")
-        expected = "PM" if kind == "good" else "-"
-        if injected != expected:
-            right = False
-            print(f"{name}, {kind}: got {injected}, not {expected}; {told}", file=sys.stderr)
-    return cells, right
+def row(world: World, program: Program, of_version: str) -> tuple[Row, list[str]]:
+    """A program's row of the table, and what went wrong."""
+    alone, told = meet(world, program, ALONE)
+    wrong = [(ALONE, fault, told) for fault in faults(alone, impostors=not program.ways)]
+    for way in program.ways:
+        outcome, told = meet(world, program, way)
+        wrong += [(way, fault, told) for fault in faults(outcome)]
+    return Row(program, of_version, alone), [
+        f"{program.name}, {way}: {fault}\n{told}" for way, fault, told in wrong
+    ]
 
 
 def main() -> int:
-    """Print the table; return 0 where injection did what it should."""
-    failed = 0
-    with tempfile.TemporaryDirectory() as directory:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.programs.run", description="Try programs.")
+    parser.add_argument("program", nargs="*", default=[*PROGRAMS], help="all if none is given")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the page with the results")
+    arguments = parser.parse_args()
+    chosen = [(PROGRAMS[name], version(PROGRAMS[name])) for name in arguments.program]
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count()) as pool:
         world = World.make(Path(directory))
-        print("".join(f"{title:17}" for title in ("program", *SERVERS)))
-        for name in sys.argv[1:] or PROGRAMS:
-            cells, right = row(world, name)
-            failed += not right
-            print("".join(f"{cell:17}" for cell in (name, *cells)), flush=True)
-    return 1 if failed else 0
+        running = {
+            program.name: pool.submit(row, world, program, of_version)
+            for program, of_version in chosen
+            if of_version is not None
+        }
+        for program, _ in chosen:
+            if program.name not in running:
+                print(f"{program.name} is not installed", file=sys.stderr)
+                continue
+            made, wrong = running[program.name].result()
+            rows.append(made)
+            failed = failed or bool(wrong)
+            print(made.text(), *wrong, sep="\n", flush=True)
+    if arguments.write is not None and not failed:
+        arguments.write.write_text(render(rows), "utf-8")
+    return int(failed)
 
 
 if __name__ == "__main__":
