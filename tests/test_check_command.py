@@ -157,6 +157,14 @@ def test_nobody_there() -> None:
     assert "✗ unreachable: Connection refused" in told(run)
 
 
+def test_plaintext_where_tls_is_expected(smtp_server: ServerFactory) -> None:
+    """Whoever answers is not unreachable, whatever he speaks."""
+    with smtp_server() as server:
+        run = command("check", f"smtps://{PLACE}:{server.port}")
+    assert run.returncode == 1
+    assert "✗ refused: the server answered in plaintext where TLS was expected" in told(run)
+
+
 def test_a_user_is_left_out(smtp_server: ServerFactory, world: World) -> None:
     with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
         run = command(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PeerVerificationError, SMTPVerifyError, printable
+from ..errors import PeerVerificationError, SMTPVerifyError, TLSHandshakeError, printable
 from ..smtp.client import SMTP
 from ..smtp.timeouts import Timeouts
 from ..tls.x509 import Certificate
@@ -149,7 +149,8 @@ def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
     told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     findings.summary = diagnosis.summary if diagnosis else printable(told, 400)
     findings.remedy = diagnosis.remedy if diagnosis else ""
-    answered = isinstance(error, (PeerVerificationError, smtplib.SMTPResponseException)) or findings.greeting
+    answers = (PeerVerificationError, TLSHandshakeError, smtplib.SMTPResponseException)
+    answered = isinstance(error, answers) or findings.greeting
     findings.verdict = Verdict.REFUSED if answered else Verdict.UNREACHABLE
     probe.give_up(findings.summary)
 
