@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,9 @@ def test_a_file_that_is_not_there(tmp_path: Path, ring: Ring) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o777])
 def test_a_file_of_others(tmp_path: Path, mode: int) -> None:
     file = write(tmp_path / "file", "secret\n", mode)
-    with pytest.raises(RelayURLError, match=r"^password-file: .*file: others can read it; try chmod 600"):
+    with pytest.raises(
+        RelayURLError, match=rf"^password-file: {re.escape(str(file))}: others can read it; try chmod 600$"
+    ):
         found(f"?password-file={file}")
     file.chmod(0o400)
     assert found(f"?password-file={file}") == "secret"

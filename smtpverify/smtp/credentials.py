@@ -119,6 +119,8 @@ def _from_file(path: str) -> Secret:
         with open(path, "rb") as file:
             _refuse_what_others_read(path, os.fstat(file.fileno()))
             content = file.read(_LONGEST + 1)
+    except RelayURLError:  # an OSError too, as all of smtplib's
+        raise
     except OSError as error:
         raise RelayURLError(f"password-file: {printable(path)}: {error.strerror or error}") from error
     lines = content.removesuffix(b"\n").removesuffix(b"\r").splitlines()
