@@ -84,8 +84,8 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "smtpverify: the following arguments are required: COMMAND"),
         (["dance"], "smtpverify: argument COMMAND: invalid choice: 'dance' (choose from "),
         (["--dance"], "smtpverify: the following arguments are required: COMMAND"),
-        (["demo", "twice"], "smtpverify: unrecognized arguments: twice"),
-        (["demo", "--dance"], "smtpverify: unrecognized arguments: --dance"),
+        (["demo", "twice"], "smtpverify demo: unrecognized arguments: twice"),
+        (["demo", "--dance"], "smtpverify demo: unrecognized arguments: --dance"),
     ],
 )
 def test_usage_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,13 +54,19 @@ class _Parser(argparse.ArgumentParser):
         """As argparse's, with options anywhere between a command's arguments, in every version of Python."""
         # The rest of a line may be another program's, options and all.
         takes_rest = any(action.nargs == argparse.REMAINDER for action in self._actions)
-        if self._subparsers is not None or takes_rest or self._intermixing:  # it calls this method itself
+        if self._subparsers is not None or self._intermixing:  # it calls this method itself
             return super().parse_known_args(args, namespace)
-        self._intermixing = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._intermixing = False
+        if takes_rest:
+            parsed, unknown = super().parse_known_args(args, namespace)
+        else:
+            self._intermixing = True
+            try:
+                parsed, unknown = self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._intermixing = False
+        if unknown:  # else the parser above tells it, with a usage in which the command's options are not
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
