@@ -244,6 +244,26 @@ def test_a_paragraph_is_indented_and_fits(monkeypatch: pytest.MonkeyPatch) -> No
     assert second == "  " + "word " * 7 + "word"
 
 
+@pytest.mark.parametrize(("mark", "indent"), [("✗ ", 2), ("  ", 2), ("    ✗ ", 6), ("    ", 4)])
+def test_the_lines_of_a_paragraph_stand_below_each_other(
+    mark: str, indent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = io.StringIO()
+    Screen(stream).paragraph(mark + "word " * 20)
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith(mark + "word word")
+    assert second.startswith(" " * indent + "word word")
+
+
+def test_a_pin_stays_whole_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = io.StringIO()
+    pin = "pin-only=sha256:" + "0123456789abcdef" * 4
+    Screen(stream).paragraph(f"✗ The administrator confirms it, then pin it: {pin}")
+    assert stream.getvalue().splitlines()[1:] == [f"  {pin}"]
+
+
 def test_a_block_is_quoted_as_it_is() -> None:
     stream = io.StringIO()
     Screen(stream).block("A letter:", "Dear\n\n.dot")

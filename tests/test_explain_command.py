@@ -210,7 +210,7 @@ def test_what_can_not_be_used(tmp_path: Path, url: str, told: str) -> None:
     structured = explain("--json", url, home=tmp_path)
     assert (run.returncode, run.stderr) == (structured.returncode, structured.stderr) == (64, "")
     assert "\nURL 2\n  opensmtpd-2012, the default\n" in run.stdout
-    assert f"    ✗ {told}" in re.sub(r"\n  (?=\S)", " ", run.stdout)
+    assert f"    ✗ {told}" in re.sub(r"\n {6}(?=\S)", " ", run.stdout)
     (relay,) = json.loads(structured.stdout)["relays"]
     assert relay["relay"] is None
     assert relay["dialects"][OLD]["error"].startswith(told)

@@ -66,8 +66,18 @@ class Screen:
         print(f"\r\x1b[K{self.shown(text)}", end="", file=self._stream, flush=True)
 
     def paragraph(self, text: str, style: Style = Style.PLAIN) -> None:
-        """Write a text in lines that fit, all but the first indented."""
-        for text_of_line in textwrap.wrap(self.shown(text), self.width, subsequent_indent="  "):
+        """Write a text in lines that fit, all but the first indented: below its first word, behind any mark.
+
+        Words stay whole, since they may be pins or URLs for somebody to copy.
+        """
+        before = len(text) - len(text.lstrip(" ✓✗"))
+        for text_of_line in textwrap.wrap(
+            self.shown(text),
+            self.width,
+            subsequent_indent=" " * max(2, before),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ):
             self.line(text_of_line, style)
 
     def block(self, title: str, text: str) -> None:
