@@ -58,7 +58,8 @@ def test_what_is_printed(world: World, tmp_path: Path) -> None:
         f"                 in the system's keyring; the package keyring is {installed}installed\n"
         "                 else the program's own password=; the commands ask for it\n"
         "  opensmtpd-6.4\n"
-        "    ✗ scheme: tls:// is unknown; known are smtp://, smtp+tls://, smtps://, smtp+notls://, lmtp://\n"
+        "    not in this dialect: scheme: tls:// is unknown; known are smtp://, smtp+tls://, smtps://, "
+        "smtp+notls://, lmtp://\n"
         "\n"
         "smtps://h\n"
         "  opensmtpd-2012, the default\n"
@@ -230,5 +231,5 @@ def test_usage_and_help(tmp_path: Path) -> None:
     assert "invalid choice: 'x'" in explain("--dialect", "x", "tls://h", home=tmp_path).stderr
     run = explain("--help", home=tmp_path, COLUMNS="80")
     assert (run.returncode, run.stderr) == (0, "")
-    assert "  smtpverify explain 'tls://alice@mail.example.org:587?pin=sha256:0433...'\n" in run.stdout
+    assert "  smtpverify explain 'tls://alice@mail.example.org:587?password-env=MAIL'\n" in run.stdout
     assert all(len(line) <= 80 for line in run.stdout.splitlines())

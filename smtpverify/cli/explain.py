@@ -35,7 +35,7 @@ the URL is used.
 
 _EPILOG = """\
 examples:
-  smtpverify explain 'tls://alice@mail.example.org:587?pin=sha256:0433...'
+  smtpverify explain 'tls://alice@mail.example.org:587?password-env=MAIL'
   smtpverify explain --dialect opensmtpd-6.4 smtp+tls://mail.example.org
 
 exit status: 0, or 64 if a URL can't be used in any of the dialects.
@@ -194,7 +194,11 @@ def _show(screen: Screen, found: dict[Any, dict[str, Any]]) -> None:
         shown.append(meaning)
         screen.line(f"  {dialect}{default}")
         if meaning["error"]:
-            screen.paragraph(f"    ✗ {meaning['error']}", Style.BAD)
+            # A URL of the one dialect is no mistake for being none of the other.
+            if any(not other["error"] for other in found.values()):
+                screen.paragraph(f"    not in this dialect: {meaning['error']}")
+            else:
+                screen.paragraph(f"    ✗ {meaning['error']}", Style.BAD)
             continue
         for label, texts in _lines(meaning):
             for number, text in enumerate(texts):
