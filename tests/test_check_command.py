@@ -147,6 +147,9 @@ def test_plaintext_is_no_verification(smtp_server: ServerFactory, scheme: str) -
     assert run.returncode == 1
     assert "✗ plaintext: the connection is in plaintext, where nobody can be verified" in told(run)
     assert ("✗ fallback" in run.stdout) is (scheme == "smtp+tls")
+    assert (
+        f"Write tls://{PLACE}:{server.port} for STARTTLS, or smtps://{PLACE} for TLS from the first byte."
+    ) in told(run)
     assert nothing_said(server)
 
 
@@ -190,7 +193,7 @@ def test_trust_and_pins(smtp_server: ServerFactory, world: World) -> None:
         assert command("check", "--cafile", str(world.unknown_file), "--pin", bad, at).returncode == 1
         assert command("check", f"{at}?pin-only={good}").returncode == 0
     assert trusted.returncode == 0
-    assert f"trust {world.unknown_file}, and 1 pins" in told(trusted)
+    assert f"trust {world.unknown_file}, and 1 pin " in told(trusted)
 
 
 def test_what_expires_soon(smtp_server: ServerFactory, world: World) -> None:
@@ -270,6 +273,10 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
         (("--pin", "x", "localhost"), "pin 'x'"),
         (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file"),
         (("--file", "/nowhere"), "/nowhere: "),
+        (("--timeout", "0", "localhost"), "argument --timeout: '0' is not a positive number of seconds"),
+        (("--timeout", "inf", "localhost"), "argument --timeout: 'inf' is not a positive number of seconds"),
+        (("--timeout", "1m", "localhost"), "argument --timeout: '1m' is not a positive number of seconds"),
+        (("--dance", "localhost"), "usage: smtpverify check "),
     ],
 )
 def test_usage(arguments: tuple[str, ...], why: str) -> None:

@@ -137,7 +137,9 @@ def look_at(relay: Relay, timeout: float) -> Findings:
     elif not findings.summary:
         findings.verdict = Verdict.PLAINTEXT
         findings.summary = "the connection is in plaintext, where nobody can be verified"
-        findings.remedy = f"Write tls://{anybody.host} or smtps://{anybody.host}."
+        starttls = dataclasses.replace(anybody, scheme="tls")
+        implicit = dataclasses.replace(anybody, scheme="smtps", port=None)
+        findings.remedy = f"Write {starttls} for STARTTLS, or {implicit} for TLS from the first byte."
     _gather_hints(findings, timeout)
     return findings
 

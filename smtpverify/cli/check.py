@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,11 @@ from ._probe import Findings, Verdict, look_at
 from ._screen import Screen, Style
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Sequence
 
     from ..tls.x509 import Certificate
 
-__all__ = ["add_trust_arguments", "configure", "read_relays", "run", "trust_of"]
+__all__ = ["add_trust_arguments", "configure", "read_relays", "run", "seconds", "trust_of"]
 
 _DESCRIPTION = """\
 Connects to each relay as the library does, and tells what happened at each step,
@@ -82,11 +83,26 @@ def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | Non
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=timeout,
         metavar="SECONDS",
         help=f"for each step (default: {timeout or 'those of RFC 5321'})",
     )
+
+
+def seconds(text: str) -> float:
+    """The value of `--timeout`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time that somebody could wait.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a positive number of seconds")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -211,11 +227,13 @@ def _status(groups: Sequence[Sequence[Findings]], *, any_will_do: bool) -> int:
 
 def _show(screen: Screen, findings: Findings) -> None:
     screen.line(str(findings.relay), Style.TITLE)
+    widest = max((len(step.name) for step in findings.steps), default=0)
     for step in findings.steps:
         mark = "✓" if step.good else "✗"
         time = f"{step.seconds * 1000:.1f} ms"
         screen.line(
-            f"  {mark} {step.name:<16} {time:>10}  {step.detail}", Style.PLAIN if step.good else Style.BAD
+            f"  {mark} {step.name:<{widest}} {time:>10}  {step.detail}",
+            Style.PLAIN if step.good else Style.BAD,
         )
     for label, texts in _evidence(findings):
         for number, text in enumerate(texts):
@@ -266,8 +284,8 @@ def _left(findings: Findings, certificate: Certificate) -> str:
 def _source(trust: Trust) -> str:
     if trust.pins_only:
         return "the pins alone"
-    pins = f", and {len(trust.pins)} pins" if trust.pins else ""
-    return source_of_roots(trust) + pins
+    number = len(trust.pins)
+    return source_of_roots(trust) + (f", and {number} pin{'s' if number > 1 else ''}" if number else "")
 
 
 def _spellings(leaf: Certificate) -> dict[str, str]:

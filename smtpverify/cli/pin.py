@@ -17,8 +17,9 @@ __all__ = ["configure", "run"]
 
 _DESCRIPTION = """\
 Prints the pins of a relay's certificate and of its public key, and tells, on
-standard error, whether a CA vouches for them. A pin that no CA vouches for is what somebody on the way
-may have shown: compare it with the server's own before you use it.
+standard error, whether a CA vouches for them. A pin that no CA vouches for is
+what somebody on the way may have shown: compare it with the server's own before
+you use it.
 
 The certificate's pin changes with the certificate, the key's with the key.
 """

@@ -126,12 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _timeouts(seconds: float | None) -> Timeouts:
-    if seconds is None:
-        return Timeouts()
-    try:
-        return Timeouts(*[seconds] * 6)
-    except ValueError as error:
-        raise CommandError(f"--timeout: {error}", EX_USAGE) from error
+    return Timeouts() if seconds is None else Timeouts(*[seconds] * 6)
 
 
 def _has_bar() -> bool:
@@ -153,8 +148,12 @@ def _letter(arguments: argparse.Namespace) -> Letter:
     path = files[0] if files else None
     if arguments.subject is None and arguments.body is None and not arguments.attach:
         return prepared(_read(path), arguments.sender, recipients)
-    if not arguments.sender or not recipients:
-        raise CommandError("a message that is made needs -f FROM and a recipient", EX_USAGE)
+    if not arguments.sender:
+        raise CommandError("a message that is made needs a sender: -f FROM", EX_USAGE)
+    if not recipients:
+        raise CommandError(
+            "a message that is made needs a recipient; one without an @ is --to NAME", EX_USAGE
+        )
     if arguments.body is not None and path is not None:
         raise CommandError(f"the text is given twice, by --body and in {printable(path)}", EX_USAGE)
     try:
