@@ -125,8 +125,26 @@ def test_nobody_there(tmp_path: Path) -> None:
     with closed_port() as port:
         run = login(f"tls://alice@127.0.0.1:{port}", typed="s3cret\n", home=tmp_path)
     assert (run.returncode, run.stdout) == (69, "")
-    assert "refused" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.stderr == f"smtpverify login: tls://alice@127.0.0.1:{port}: Connection refused\n"
+
+
+def test_no_starttls(smtp_server: ServerFactory, tmp_path: Path) -> None:
+    with smtp_server() as server:
+        run = login(f"tls://alice@{PLACE}:{server.port}", typed="s3cret\n", home=tmp_path)
+    assert (run.returncode, run.stdout) == (69, "")
+    said, remedy = run.stderr.splitlines()
+    assert said == f"smtpverify login: {PLACE}:{server.port}: the server does not offer STARTTLS"
+    assert remedy.startswith("  ")
+
+
+def test_a_fallback_to_plaintext(smtp_server: ServerFactory, tmp_path: Path) -> None:
+    with smtp_server() as server:
+        run = login(f"smtp+tls://alice@{PLACE}:{server.port}", typed="s3cret\n", home=tmp_path)
+    assert (run.returncode, run.stdout.splitlines()[1]) == (0, "✓ logged in as alice by PLAIN")
+    assert " ".join(run.stderr.split()).startswith(
+        f"warning: smtp+tls://alice@{PLACE}:{server.port}: going on in plaintext, since "
+    )
+    assert ".py" not in run.stderr
 
 
 def test_help(tmp_path: Path) -> None:

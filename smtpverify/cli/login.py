@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 from ._screen import Screen, Style
+from .check import seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("relay", metavar="URL", help="a relay URL with a user")
     parser.add_argument(
-        "--timeout", type=float, default=30, metavar="SECONDS", help="for each step (default: 30)"
+        "--timeout", type=seconds, default=30, metavar="SECONDS", help="for each step (default: 30)"
     )
 
 
@@ -47,12 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: the URL can't be used, or there is no connection to be had.
     """
     import smtplib
+    import sys
 
     from ..errors import PeerVerificationError, PlaintextCredentialsError, RelayURLError
     from ..relay import Relay
     from ..schemes import EXTERNAL
-    from ..smtp.opening import connect
+    from ._client import Client, LMTPClient, Watch
     from ._prompt import password_for
+    from ._status import explained
 
     screen = Screen()
     try:
@@ -60,7 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
         if relay.user is None and relay.auth != EXTERNAL:
             raise RelayURLError("user: it is missing, as in tls://alice@mail.example.org:587")
         password = password_for(relay, piped=True)
-        with connect(arguments.relay, password=password, timeout=arguments.timeout) as smtp:
+    except RelayURLError as error:
+        raise CommandError(str(error), EX_USAGE) from error
+    kind = LMTPClient if relay.meaning.lmtp else Client
+    watch = Watch(Screen(sys.stderr), verbose=False, total=0)  # it tells of a fallback to plaintext
+    try:
+        with kind(watch, password=password, timeout=arguments.timeout) as smtp:
+            smtp.connect(arguments.relay)
             screen.line(f"✓ {smtp.peer or f'{relay}, in plaintext'}", Style.GOOD)
             who = f" as {relay.user}" if relay.user else ""
             screen.line(f"✓ logged in{who} by {smtp.mechanism}", Style.GOOD)
@@ -72,5 +81,5 @@ def run(arguments: argparse.Namespace) -> int:
             screen.paragraph(f"  {error.diagnosis.remedy}")
         return 1
     except (smtplib.SMTPException, OSError) as error:
-        raise CommandError(str(error), EX_UNAVAILABLE) from error
+        raise CommandError(str(explained(error, str(relay))), EX_UNAVAILABLE) from error
     return 0
