@@ -109,12 +109,12 @@ def startup_directory() -> str:
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
 
 
-def inject() -> None:
-    """Inject by the environment, to the end of the process.
+def inject(environment: Mapping[str, str]) -> None:
+    """Inject by an environment, to the end of the process.
 
     Raises:
         TrustError, PinFormatError: as for `Settings`.
     """
-    settings = Settings.from_environment(os.environ)
+    settings = Settings.from_environment(environment)
     trust, by_host = settings.trusts()
     inject_for_good(trust, by_host, settings.require_tls, settings.allow_plaintext_login)

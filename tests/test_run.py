@@ -316,6 +316,20 @@ def test_what_is_not_understood_lets_no_mail_out(env: dict[str, str], complaint:
     assert injected("-c", "print(1)", env=env).stdout == "1\n"
 
 
+def test_an_environment_that_the_program_clears(tmp_path: Path) -> None:
+    """What was asked for outside is not lost where a program drops what it does not know."""
+    code = """
+        import os
+        os.environ.clear()
+        import smtplib
+        from smtpverify.inject import _injections as found
+        print(found.policy.require_tls, found.policy.trusts[0][1].pins)
+        """
+    program = script(tmp_path / "program.py", code)
+    done = run("--require-tls", "--pin", OTHER_PIN, program)
+    assert (done.stdout, done.stderr) == (f"True {(Pin.parse(OTHER_PIN),)}\n", "")
+
+
 def test_smtplib_that_was_imported_before(tmp_path: Path) -> None:
     """By a .pth file, which Python reads before it looks for a sitecustomize."""
     code = f"import smtplib, runpy; runpy.run_path({str(STARTUP / 'sitecustomize.py')!r})"
@@ -381,7 +395,7 @@ def test_injected_in_process(monkeypatch: pytest.MonkeyPatch, world: World) -> N
     monkeypatch.setattr(environment, "inject_for_good", lambda *given: seen.append(given))
     monkeypatch.setenv("SMTPVERIFY_CAFILE", str(world.root_file))
     monkeypatch.setenv("SMTPVERIFY_REQUIRE_TLS", "1")
-    environment.inject()
+    environment.inject(os.environ)
     assert seen == [(Trust(world.root_file), {}, True, False)]
 
 

@@ -34,7 +34,7 @@ def _inject():  # type: () -> None
             raise
     from smtpverify.environment import inject
 
-    inject()
+    inject(_environment)
 
 
 class _Loader:
@@ -97,7 +97,9 @@ def _run_next():  # type: () -> None
             spec.loader.exec_module(module)
 
 
-if os.environ.get("SMTPVERIFY_INJECT", "0") not in ("", "0"):
+# As it is now: what a program clears before it imports smtplib would be pins that nobody compares.
+_environment = {name: value for name, value in os.environ.items() if name.startswith("SMTPVERIFY_")}
+if _environment.get("SMTPVERIFY_INJECT", "0") not in ("", "0"):
     sys.meta_path.insert(0, _Finder())
     if "smtplib" in sys.modules:  # by a .pth file
         try:
