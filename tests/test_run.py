@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import smtplib
 import subprocess
@@ -262,6 +263,37 @@ sys.meta_path[:] = [InFront(finder) for finder in sys.meta_path]
 def test_finders_that_others_have_put_in_front_of_all(lazy: bool) -> None:
     code = f"LAZY = False\n{FINDERS_IN_FRONT}LAZY = {lazy}\nimport smtplib\nLAZY = False\n{TELL}"
     done = injected("-c", code)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+# As Mercurial's demandimport: every finder is wrapped, and every module loaded when it is looked at.
+LAZY = """
+import importlib.util, sys
+
+class Lazy:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, *args):
+        spec = self.finder.find_spec(*args)
+        if spec is not None and args[0] == "smtplib":
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+sys.meta_path[:] = map(Lazy, sys.meta_path)
+"""
+
+
+def test_finders_that_somebody_has_wrapped() -> None:
+    done = injected("-c", LAZY + TELL)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_run_of_another_installation_within_run(tmp_path: Path) -> None:
+    other = tmp_path / "smtpverify"
+    shutil.copytree(STARTUP, other / "startup")
+    env = {"PYTHONPATH": os.pathsep.join(map(str, (STARTUP, other / "startup")))}
+    done = injected("-c", TELL, env=env)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 

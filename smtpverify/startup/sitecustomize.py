@@ -6,7 +6,7 @@ is imported, and needs no Python newer than 3.5 to say that it needs one.
 
 import os
 import sys
-from _thread import get_ident
+from _thread import _local
 
 TYPE_CHECKING = False  # without typing
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ class _Loader:
         return getattr(self._loader, name)
 
     def exec_module(self, module):  # type: (Any) -> None
-        # A lazy one (importlib.util.LazyLoader) would load itself once more as soon as it is injected.
-        module.__class__ = type(sys)
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         try:
@@ -58,27 +56,36 @@ class _Loader:
             raise ImportError("smtplib: smtpverify can't be injected: " + str(error)) from error
 
 
+def _eager(loader):  # type: (Any) -> Any
+    """The loader itself: what is loaded has to be there to be injected."""
+    from importlib.util import LazyLoader
+
+    while isinstance(loader, LazyLoader):
+        loader = loader.loader  # type: ignore[attr-defined]
+    return loader
+
+
 class _Finder:
     """Finds smtplib where everybody else does."""
 
     def __init__(self):  # type: () -> None
-        self._searching = set()  # type: Any # threads
+        self._asking = _local()
 
     def find_spec(self, name, path=None, target=None):  # type: (str, Any, Any) -> Any
-        thread = get_ident()
-        # Mercurial's demandimport has us, and all others, asked by finders of its own.
-        if name != "smtplib" or thread in self._searching:
+        # Others may ask us in their turn: one that wraps all finders (Mercurial's), or another of our kind.
+        if name != "smtplib" or hasattr(self._asking, "now"):
             return None
-        self._searching.add(thread)
+        self._asking.now = True
         try:
             for finder in sys.meta_path:
                 find_spec = getattr(finder, "find_spec", None)
-                spec = find_spec and find_spec(name, path, target)
-                if spec:
-                    spec.loader = _Loader(spec.loader)
-                    return spec
+                if finder is not self and find_spec is not None:
+                    spec = find_spec(name, path, target)
+                    if spec is not None:
+                        spec.loader = _Loader(_eager(spec.loader))
+                        return spec
         finally:
-            self._searching.discard(thread)
+            del self._asking.now
         return None
 
 
