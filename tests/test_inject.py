@@ -589,6 +589,25 @@ def test_a_proxy_on_this_machine_is_not_the_server(
     assert server.leaked() == []
 
 
+def test_a_proxy_in_the_place_of_create_connection(
+    smtp_server: ServerFactory, injected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket may be the standard library's, and lead to the proxy's address."""
+    connect = socket.create_connection
+
+    @functools.wraps(connect)
+    def through(address: Any, *args: Any, **kwargs: Any) -> socket.socket:
+        return connect(("127.0.0.1", server.port), *args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", through)
+    with smtp_server() as server:
+        smtp = SMTP(HOST, 25, timeout=TIMEOUT)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.close()
+    assert server.leaked() == []
+
+
 def test_mail_in_plaintext_goes_with_a_warning(
     smtp_server: ServerFactory, injected: None, remote: None
 ) -> None:

@@ -5,6 +5,7 @@ Kept in the object's `__dict__`: the objects are others', and some were made bef
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,13 @@ def _text(host: str | bytes) -> str:
 
 
 def dialled(smtp: Any, host: str | bytes, sock: object) -> None:
-    """Keep the socket that smtplib has connected; one to a proxy, in a subclass, leads elsewhere."""
+    """Keep the socket that smtplib has connected; one to a proxy, in a subclass, leads elsewhere.
+
+    So does what somebody has put in the place of `socket.create_connection`.
+    """
     state = state_of(smtp)
-    if host == state.host:
+    stock = getattr(socket.create_connection, "__globals__", None) is vars(socket)
+    if stock and host == state.host:
         state.dialled = sock
 
 
