@@ -608,6 +608,28 @@ def test_a_proxy_in_the_place_of_create_connection(
     assert server.leaked() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
+@pytest.mark.parametrize("host", [HOST, HOST.encode(), ""])
+def test_a_unix_socket_to_a_named_host_leads_elsewhere(
+    host: str, smtp_server: ServerFactory, injected: None, tmp_path: Path
+) -> None:
+    """To `ssh -W`, or whatever else reaches that host."""
+
+    class Helped(SMTP):
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(tmp_path / "helper"))
+            return sock
+
+    with smtp_server(path=tmp_path / "helper") as server:
+        smtp = Helped(timeout=TIMEOUT)
+        smtp.connect(host, 25)
+        with pytest.raises(smtpverify.PlaintextCredentialsError) if host else contextlib.nullcontext():
+            smtp.login("alice", "secret")
+        smtp.close()
+    assert [len(seen.credentials) for seen in server.connections] == [not host]
+
+
 def test_mail_in_plaintext_goes_with_a_warning(
     smtp_server: ServerFactory, injected: None, remote: None
 ) -> None:

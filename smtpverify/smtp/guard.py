@@ -289,7 +289,9 @@ def _is_local(smtp: Any, state: State) -> bool:
     """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
     # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
     own = smtp.sock is state.dialled and is_system_socket(smtp.sock)
-    straight = own or is_loopback(state.host or name_of(smtp)) or is_unix(smtp.sock)
+    host = state.host or name_of(smtp)
+    has_no_name = host[:1] in ("", b"", "/", b"/")  # a Unix socket to a named host is one to a helper
+    straight = own or is_loopback(host) or (is_unix(smtp.sock) and has_no_name)
     return straight and is_local(smtp.sock)
 
 
