@@ -262,11 +262,15 @@ if sys.version_info >= (3, 12):
 
     def _starttls(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def starttls(self: Any, *, context: ssl.SSLContext | None = None) -> Any:
+        def starttls(self: Any, *args: Any, **kwargs: Any) -> Any:
             policy = _policy_for(self)
             if policy is None:
-                return original(self, context=context)
-            return guard.start_tls(self, policy, None, None, context)
+                return original(self, *args, **kwargs)
+            if args or kwargs.keys() - {"context"}:
+                # The TypeError may be swallowed, or answered by another try; TLS was asked for.
+                state_of(self).wants_tls = "starttls() was called"
+                return original(self, *args, **kwargs)
+            return guard.start_tls(self, policy, None, None, kwargs.get("context"))
 
         return starttls
 

@@ -453,6 +453,27 @@ def test_a_file_that_was_forgotten_is_made_anew(
     assert_sent(server)
 
 
+@pytest.mark.skipif(OLD, reason="smtplib has keyfile and certfile still")
+@pytest.mark.parametrize("arguments", [{"keyfile": None}, {"certfile": "client.pem"}, None])
+def test_starttls_with_arguments_that_python_has_taken_out(
+    arguments: dict[str, Any] | None, smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    """A program that swallows the TypeError has asked for TLS; one that knows both ways gets it."""
+    with smtp_server(starttls_server) as server:
+        for tries_again in (False, True):
+            smtp: Any = connected(server.port)
+            with pytest.raises(TypeError, match=r"^SMTP\.starttls\(\) "):
+                smtp.starttls(**arguments) if arguments else smtp.starttls(None)
+            if tries_again:
+                smtp.starttls()
+                log_in_and_send(smtp)
+                smtp.quit()
+            else:
+                with pytest.raises(smtpverify.TLSRequiredError, match=r"since starttls\(\) was called$"):
+                    smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+    assert_sent(server)
+
+
 def test_a_failed_greeting_is_smtplib_s_own(smtp_server: ServerFactory, injected: None) -> None:
     with smtp_server(greeting="554 go away") as server, pytest.raises(smtplib.SMTPConnectError) as caught:
         connected(server.port)
