@@ -664,6 +664,19 @@ def test_mail_in_plaintext_goes_with_a_warning(
     assert len(server.messages) == 2
 
 
+def test_a_warning_that_is_an_error_is_one_each_time(
+    smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    with smtp_server() as server, warnings.catch_warnings():
+        warnings.simplefilter("error", smtpverify.PlaintextWarning)
+        smtp = connected(server.port)
+        for _ in range(2):
+            with pytest.raises(smtpverify.PlaintextWarning):
+                smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+        smtp.quit()
+    assert server.leaked() == []
+
+
 @pytest.mark.parametrize(
     "message", [b"Authentication-Results: example.org\r\n\r\nhello\r\n", b"AUTH PLAIN is a command.\r\n"]
 )

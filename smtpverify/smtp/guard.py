@@ -256,12 +256,12 @@ def admit(smtp: Any, policy: Policy, verb: str) -> None:
             "allow_plaintext_login=True permits it",
         )
     if verb == "MAIL" and not state.warned:
-        state.warned = True
         warn_caller(
             PlaintextWarning,
             f"{_shown_host(smtp)}: the mail goes in plaintext, as the program has it; "
             "require_tls=True would refuse",
         )
+        state.warned = True  # only then: where a warning is an error, the next try gets it too
 
 
 def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> None:
