@@ -92,7 +92,7 @@ def test_verify_flags_are_those_of_the_running_python(monkeypatch: pytest.Monkey
     """Whatever a future `ssl.create_default_context` adds, the gate has too."""
     future = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     future.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    monkeypatch.setattr(ssl, "create_default_context", lambda *_: future)
+    monkeypatch.setattr("smtpverify.tls.context._default_context", lambda *_: future)
     assert VerifyingContext().verify_flags == future.verify_flags
 
 

@@ -948,6 +948,25 @@ def test_a_warning_that_is_an_error_closes(smtp_server: ServerFactory, injected:
     assert server.leaked() == []
 
 
+@quietly
+def test_a_default_context_that_verifies_nothing(
+    smtp_server: ServerFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wants no verification anywhere puts it in the place of ssl's."""
+    monkeypatch.setattr(ssl, "create_default_context", ssl._create_unverified_context)
+    with inject_into_smtplib(Trust(pins=(*map(pin_of, (world.good(), world.served("unknown_issuer"))),))):
+        with smtp_server(starttls_server) as server:
+            smtp = connected(server.port)
+            smtp.starttls(context=ssl.create_default_context())
+            log_in_and_send(smtp)
+            smtp.quit()
+        assert_sent(server)
+        with smtp_server(starttls_server, certificate=world.served("unknown_issuer")) as server:
+            smtp = connected(server.port)
+            refusal(smtpverify.UntrustedCertificateError, Cause.UNKNOWN_ISSUER, smtp.starttls)
+        assert server.leaked() == []
+
+
 def test_what_is_no_context_is_replaced_too(smtp_server: ServerFactory, injected: None) -> None:
     with smtp_server(starttls_server) as server:
         smtp: Any = connected(server.port)

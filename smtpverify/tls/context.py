@@ -166,6 +166,8 @@ for _name in ("read", "write"):
 
 # --- the context ---------------------------------------------------------------------------------
 
+# As it was: some programs put another in its place, which verifies nothing.
+_default_context = ssl.create_default_context
 _NO_RESUMPTION = "a TLS session is never resumed: OpenSSL would verify nothing again"
 # All that a context can be set to, in the running Python, besides what its methods load.
 _SETTINGS = (
@@ -205,7 +207,7 @@ class VerifyingContext(ssl.SSLContext):
         self.minimum_version = trust.minimum_version
         self.hostname_checks_common_name = False
         # With a purpose for which it loads no roots, this costs little and asks the running Python.
-        self.verify_flags = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).verify_flags
+        self.verify_flags = _default_context(ssl.Purpose.CLIENT_AUTH).verify_flags
         # Nothing may exchange the certificate once it was verified.
         self.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         load_client_certificate(self, trust)
