@@ -221,9 +221,16 @@ def _data(original: Callable[..., Any]) -> Callable[..., Any]:
 def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def connect(self: Any, host: Any = "localhost", port: Any = 0, *args: Any, **kwargs: Any) -> Any:
-        if _policy_for(self) is not None:
-            begin(self, host, port)
-        return original(self, host, port, *args, **kwargs)
+        if _policy_for(self) is None:
+            return original(self, host, port, *args, **kwargs)
+        old = self.sock
+        begin(self, host, port)
+        try:
+            return original(self, host, port, *args, **kwargs)
+        except BaseException:
+            if old is not None and self.sock is old:  # what was known of it is forgotten
+                self.close()
+            raise
 
     return connect
 

@@ -1131,6 +1131,23 @@ def test_each_connect_asks_for_its_own_host(smtp_server: ServerFactory, world: W
     assert_sent(server)
 
 
+def test_a_connection_ends_where_the_next_one_fails(
+    smtp_server: ServerFactory, injected: None, remote: None
+) -> None:
+    """It would be taken for one to the next host, of which nothing bad is known."""
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                smtp.connect("localhost", nobody.getsockname()[1])
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
+    assert server.leaked() == []
+
+
 def test_a_name_written_by_hand_says_who_the_server_must_be(
     smtp_server: ServerFactory, injected: None
 ) -> None:
