@@ -272,7 +272,7 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
         (("lmtp://localhost:24",), "LMTP is without TLS"),
         (("--pin", "x", "localhost"), "pin 'x'"),
         (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file"),
-        (("--file", "/nowhere"), "/nowhere: "),
+        (("--file", "/nowhere"), "check: /nowhere: No such file or directory\n"),
         (("--timeout", "0", "localhost"), "argument --timeout: '0' is not a positive number of seconds"),
         (("--timeout", "inf", "localhost"), "argument --timeout: 'inf' is not a positive number of seconds"),
         (("--timeout", "1m", "localhost"), "argument --timeout: '1m' is not a positive number of seconds"),

@@ -155,7 +155,8 @@ def read_relays(arguments: argparse.Namespace) -> list[Relay]:
     except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{printable(str(arguments.file))}: {error}", EX_USAGE) from error
+        told = getattr(error, "strerror", None) or error
+        raise CommandError(f"{printable(str(arguments.file))}: {told}", EX_USAGE) from error
 
 
 def trust_of(arguments: argparse.Namespace) -> Trust:
