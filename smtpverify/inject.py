@@ -18,6 +18,7 @@ from .smtp import guard
 from .smtp.policy import Policy, host_key
 from .smtp.session import Session
 from .smtp.stock import begin, dialled, state_of
+from .tls.trust import trust_given
 
 if TYPE_CHECKING:
     import ssl
@@ -41,8 +42,8 @@ class Injection:
         allow_plaintext_login: bool,
         lasting: bool = False,
     ) -> None:
-        self._trust = trust
-        self._trust_by_host = {host_key(host): trust for host, trust in trust_by_host.items()}
+        self._trust = None if trust is None else trust_given(trust)
+        self._trust_by_host = {host_key(host): trust_given(trust) for host, trust in trust_by_host.items()}
         self._require_tls = require_tls
         self._allow_plaintext_login = allow_plaintext_login
         self._lasting = lasting  # to the end of the process: not the program's to end
@@ -83,6 +84,7 @@ def inject_into_smtplib(
     Raises:
         ReferenceIdentifierError: a key of `trust_by_host` is neither a host name nor an address, or has a
             port.
+        TrustError: a trust is something else, such as the path of a CA file.
     """
     injection = Injection(trust, trust_by_host or {}, require_tls, allow_plaintext_login)
     _injections.add(injection)

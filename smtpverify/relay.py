@@ -13,7 +13,7 @@ from .errors import PinFormatError, RelayURLError, TrustError, printable
 from .schemes import DIALECTS, EXTERNAL, Mode, Scheme, extension_names, mechanism_name
 from .tls.names import split_host_port
 from .tls.pins import Pin
-from .tls.trust import Trust
+from .tls.trust import Trust, trust_given
 from .urls import (
     CONTROL,
     FLAG,
@@ -116,7 +116,7 @@ class Relay:
         if not isinstance(text, str):
             raise RelayURLError(f"relay: a str is wanted, not {type(text).__name__}")
         try:
-            return cls._parsed(text, Trust() if trust is None else trust, dialect)
+            return cls._parsed(text, trust_given(trust), dialect)
         except RelayURLError as error:
             # The frames and errors behind it hold the password.
             failure = error.with_traceback(None)

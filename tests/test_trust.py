@@ -22,6 +22,7 @@ from hypothesis import given, settings, strategies as st
 
 import smtpverify
 from smtpverify import Pin, PinFormatError, Trust, TrustError, create_context
+from smtpverify.integrations.logging import SMTPHandler
 from smtpverify.tls.trust import load_client_certificate, load_roots, source_of_roots
 from tests.bed import HOST, Authority, Issued, Tls
 from tests.bed.certs import DAY, NOW, der, rsa_key
@@ -285,6 +286,27 @@ def test_no_path_at_all(field: str, path: Any) -> None:
 class BytesPath(os.PathLike[bytes]):
     def __fspath__(self) -> bytes:
         return b"/ca.pem"
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda trust: smtpverify.SMTP(trust=trust),
+        lambda trust: smtpverify.SMTP_SSL(trust=trust),
+        lambda trust: smtpverify.connect(f"tls://{HOST}", trust=trust),
+        lambda trust: smtpverify.Relay.parse(f"tls://{HOST}", trust=trust),
+        create_context,
+        smtpverify.inject_into_smtplib,
+        lambda trust: smtpverify.inject_into_smtplib(trust_by_host={HOST: trust}),
+        lambda trust: SMTPHandler(f"tls://{HOST}", "a@b.example", ["c@d.example"], "s", trust=trust),
+    ],
+)
+@pytest.mark.parametrize("trust", ["ca.pem", Path("ca.pem"), "", False])
+def test_a_path_in_the_place_of_a_trust(give: Callable[[Any], object], trust: Any) -> None:
+    with pytest.raises(
+        TrustError, match=rf"^trust: a Trust is wanted, as Trust\('our-ca.pem'\), not {type(trust).__name__}$"
+    ):
+        give(trust)
 
 
 def test_a_path_in_bytes() -> None:

@@ -23,7 +23,7 @@ from ..smtp.credentials import kept
 from ..smtp.endpoints import is_loopback, port_number
 from ..smtp.session import with_client_certificate
 from ..smtp.timeouts import Timeouts
-from ..tls.trust import Trust
+from ..tls.trust import Trust, trust_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,7 +157,7 @@ class SMTPHandler(logging.handlers.SMTPHandler):
     def _server(self) -> tuple[Relay, Trust]:
         """What the attributes say, which somebody may have set anew."""
         files: Sequence[str | None] = (*(self.secure or ()), None, None)
-        trust = with_client_certificate(self._trust or Trust(), *files[:2])
+        trust = with_client_certificate(trust_given(self._trust), *files[:2])
         relay = Relay.parse(self.mailhost, trust=trust, dialect=self._dialect)
         port = port_number(self.mailport)
         if not relay.scheme:

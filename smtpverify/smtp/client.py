@@ -20,7 +20,7 @@ from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
-from ..tls.trust import Trust
+from ..tls.trust import Trust, trust_given
 from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
 from .endpoints import port_number, prepare
@@ -95,7 +95,7 @@ class SMTP(Mailing):
         ignore_extensions: Iterable[str] = (),
     ) -> None:
         host = veiled(host)
-        self._trust = Trust() if trust is None else trust
+        self._trust = trust_given(trust)
         self._server_hostname = server_hostname
         self._given_password, password = kept(password), None
         self._allow_plaintext_login = allow_plaintext_login
@@ -273,7 +273,7 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
         one_of(context, keyfile, certfile)
         if context is not None:
             check_context(context)
-        trust = with_client_certificate(trust or Trust(), keyfile, certfile)
+        trust = with_client_certificate(trust_given(trust), keyfile, certfile)
         self.keyfile, self.certfile = keyfile, certfile
         self._own_context = create_context(trust)
         self.context = self._own_context if context is None else context

@@ -20,7 +20,7 @@ from .causes import Cause, explain_reason
 from .diagnosis import handshake_failure
 from .identity import PeerIdentity, evidence_of, judge, port_of
 from .names import ReferenceIdentifier, reference_identifier
-from .trust import Trust, load_client_certificate, load_roots
+from .trust import Trust, load_client_certificate, load_roots, trust_given
 
 if TYPE_CHECKING:
     import socket
@@ -203,7 +203,7 @@ class VerifyingContext(ssl.SSLContext):
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, trust: Trust | None = None) -> None:
-        self.trust = trust = Trust() if trust is None else trust
+        self.trust = trust = trust_given(trust)
         self.minimum_version = trust.minimum_version
         self.hostname_checks_common_name = False
         # With a purpose for which it loads no roots, this costs little and asks the running Python.
@@ -348,6 +348,6 @@ def create_context(trust: Trust | None = None) -> VerifyingContext:
         trust: what is believed of the peers; `Trust()` if None.
 
     Raises:
-        TrustError: roots or client certificate can't be loaded.
+        TrustError: roots or client certificate can't be loaded, or it is no `Trust`.
     """
-    return _cache.get(Trust() if trust is None else trust)
+    return _cache.get(trust_given(trust))

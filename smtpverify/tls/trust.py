@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-__all__ = ["Trust", "load_client_certificate", "load_roots", "source_of_roots"]
+__all__ = ["Trust", "load_client_certificate", "load_roots", "source_of_roots", "trust_given"]
 
 # A hashed CA directory holds files such as 5ed36f99.0; OpenSSL looks at no others.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
@@ -227,6 +227,19 @@ def _path(name: str, path: StrPath | None) -> str | None:
     except UnicodeEncodeError:
         raise TrustError(f"{name}: {text!r} is no path that this system can name") from None
     return os.path.abspath(text)  # the same file wherever the program goes
+
+
+def trust_given(trust: object) -> Trust:
+    """What a caller gave as `trust=`; `Trust()` where it is None.
+
+    Raises:
+        TrustError: it is something else, such as the path of a CA file.
+    """
+    if trust is None:
+        return Trust()
+    if not isinstance(trust, Trust):
+        raise TrustError(f"trust: a Trust is wanted, as Trust('our-ca.pem'), not {type(trust).__name__}")
+    return trust
 
 
 def _pins(pins: Iterable[Pin | str] | Pin | str) -> tuple[Pin, ...]:
