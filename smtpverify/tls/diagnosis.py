@@ -301,7 +301,7 @@ def _self_signed(leaf: Certificate, evidence: Evidence, *, alone: bool) -> tuple
         return (
             Cause.SELF_SIGNED_LEAF,
             f"the certificate is self-signed ({_short(leaf.subject)}): nobody vouches for it",
-            f"{remedy}pin it: pin-only={Pin.of_certificate(leaf)}",
+            f"{remedy}pin it in the URL: pin-only={Pin.of_certificate(leaf)}",
         )
     root = _linked(leaf, evidence)[-1]
     return (
