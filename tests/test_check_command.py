@@ -322,7 +322,7 @@ def test_pins(smtp_server: ServerFactory, world: World) -> None:
         run = command("pin", f"tls://{PLACE}:{server.port}")
         pinned = command("pin", f"tls://{PLACE}:{server.port}?pin-only={run.stdout.split()[0]}")
     assert (run.returncode, run.stdout) == (1, expected)
-    assert run.stderr.startswith("✗ nobody vouches for these pins: the certificate is self-signed")
+    assert run.stderr.startswith("✗ these pins are not verified: the certificate is self-signed")
     assert (pinned.returncode, pinned.stdout) == (0, expected)
     assert pinned.stderr.startswith(f"✓ verified: {PLACE}: pinned sha256:")
     assert nothing_said(server)

@@ -70,6 +70,6 @@ def _show(screen: Screen, findings: Findings, *, titled: bool) -> int:
     if findings.verdict is Verdict.VERIFIED:
         told.paragraph(f"✓ verified: {findings.summary}", Style.GOOD)
         return 0
-    what = "nobody vouches for these pins" if chain else findings.verdict.value
+    what = "these pins are not verified" if chain else findings.verdict.value
     told.paragraph(f"✗ {what}: {findings.summary}", Style.BAD)
     return 2 if findings.verdict is Verdict.UNREACHABLE else 1
