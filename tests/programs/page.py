@@ -83,7 +83,7 @@ class Row:
 def what(got: Got) -> str:
     """What a server was given, in words."""
     parts = [name for name, given in (("password", got.password), ("mail", got.mail)) if given]
-    return ", ".join(parts) or "nothing"
+    return ", ".join(parts) or ("something" if got.anything else "nothing")
 
 
 def render(rows: Sequence[Row]) -> str:

@@ -12,10 +12,11 @@ from tests.programs import PROGRAMS
 from tests.programs.page import PAGE, ROW, Row, render
 from tests.programs.trial import Got, Outcome, faults, servers
 
-ALL = Got(password=True, mail=True, connections=1)
-NOTHING = Got(password=False, mail=False, connections=1)
-MAIL = Got(password=False, mail=True, connections=1)
-NOT_CALLED = Got(password=False, mail=False, connections=0)
+ALL = Got(password=True, mail=True, lines=5, connections=1)
+NOTHING = Got(password=False, mail=False, lines=0, connections=1)
+MAIL = Got(password=False, mail=True, lines=3, connections=1)
+NAME = Got(password=False, mail=False, lines=1, connections=1)
+NOT_CALLED = Got(password=False, mail=False, lines=0, connections=0)
 
 
 def verified(name: str) -> Outcome:
@@ -64,6 +65,7 @@ def test_one_that_verifies_has_no_faults() -> None:
         ((Tls.IMPLICIT, "good"), MAIL, "good (implicit) got "),
         ((Tls.STARTTLS, "wrong_name"), MAIL, "wrong_name (starttls) got "),
         ((Tls.IMPLICIT, "expired"), ALL, "expired (implicit) got "),
+        ((Tls.IMPLICIT, "expired"), NAME, "expired (implicit) got "),
         ((Tls.STARTTLS, "no STARTTLS"), NOT_CALLED, "no STARTTLS (starttls) was never called"),
     ],
 )
@@ -80,6 +82,7 @@ def test_a_program_by_itself_is_only_to_send() -> None:
 
 def test_a_page() -> None:
     careless = verified("yagmail") | {(Tls.IMPLICIT, "expired"): ALL, (Tls.STARTTLS, "no STARTTLS"): MAIL}
+    careless[Tls.STARTTLS, "wrong_name"] = NAME
     page = render(
         [
             Row(PROGRAMS["yagmail"], "1.0", careless),
@@ -87,8 +90,8 @@ def test_a_page() -> None:
             Row(PROGRAMS["fastapi-mail"], "3.0", verified("fastapi-mail")),
         ]
     )
-    assert "| STARTTLS | 0 | 0 | 0 | 0 | 1 |\n| TLS | 0 | 0 | 0 | 1 |  |\n" in page
-    assert "| yagmail 1.0 | STARTTLS | nothing | nothing | nothing | nothing | ✗ mail |\n" in page
+    assert "| STARTTLS | 0 | 1 | 0 | 0 | 1 |\n| TLS | 0 | 0 | 0 | 1 |  |\n" in page
+    assert "| yagmail 1.0 | STARTTLS | nothing | ✗ something | nothing | nothing | ✗ mail |\n" in page
     assert "| yagmail 1.0 | TLS | nothing | nothing | nothing | ✗ password, mail |  |\n" in page
     assert "| salt\\* 2.0 | STARTTLS | nothing |" in page
     assert "| salt\\* 2.0 | TLS |" not in page

@@ -33,19 +33,20 @@ class Got:
 
     password: bool
     mail: bool
+    lines: int  # that gave anything away, be it a user's name
     connections: int
 
     @classmethod
     def by(cls, server: Server) -> Got:
         credentials = [one.password for seen in server.connections for one in seen.credentials]
         password = any(PASSWORD in each for each in credentials)
-        said = [line.partition(" ")[0].upper() for line in server.leaked()]
-        mail = bool(server.messages) or any(word != "AUTH" for word in said)
-        return cls(password, mail, len(server.connections))
+        lines = server.leaked()
+        addresses = any(line.upper().startswith(("MAIL FROM:", "RCPT TO:")) for line in lines)
+        return cls(password, bool(server.messages) or addresses, len(lines), len(server.connections))
 
     @property
     def anything(self) -> bool:
-        return self.password or self.mail
+        return self.password or self.mail or self.lines > 0
 
     @property
     def everything(self) -> bool:
