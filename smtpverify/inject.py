@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .smtp import guard
 from .smtp.policy import Policy, host_key
 from .smtp.session import Session
-from .smtp.stock import begin, dialled, state_of
+from .smtp.stock import begin, dialled, ended, state_of
 from .tls.trust import trust_given
 
 if TYPE_CHECKING:
@@ -237,6 +237,16 @@ def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     return connect
 
 
+def _close(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def close(self: Any) -> None:
+        if _policy_for(self) is not None:
+            ended(self)
+        original(self)
+
+    return close
+
+
 def _get_socket(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_socket(self: Any, host: Any, port: Any, timeout: Any) -> Any:
@@ -338,6 +348,7 @@ def _replacements(smtplib: Any) -> dict[tuple[type[Any], str], Callable[..., Any
     return {
         (smtp, "connect"): _connect,
         (lmtp, "connect"): _connect,
+        (smtp, "close"): _close,
         (smtp, "_get_socket"): _get_socket,
         (smtp_ssl, "_get_socket"): _get_tls_socket(smtp_ssl),
         (smtp_ssl, "__init__"): _init_tls,

@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 import warnings
+from dataclasses import replace
 
 # As programs have imported them, long before anybody injects.
 from smtplib import LMTP, SMTP, SMTP_SSL
@@ -1129,6 +1130,37 @@ def test_each_connect_asks_for_its_own_host(smtp_server: ServerFactory, world: W
         log_in_and_send(smtp)
         smtp.quit()
     assert_sent(server)
+
+
+@pytest.mark.parametrize("kind", ["good", "wrong_name"])
+def test_a_subclass_that_connects_by_itself_and_again(
+    kind: str, smtp_server: ServerFactory, world: World, injected: None
+) -> None:
+    class Connecting(SMTP):
+        def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> Any:
+            self.sock = socket.create_connection((host, port), TIMEOUT)
+            self.file = None
+            return self.getreply()
+
+    first, second = (
+        replace(starttls_server, certificate=world.good()),
+        replace(starttls_server, certificate=world.served(kind)),
+    )
+    with smtp_server(first, second) as server:
+        smtp = Connecting(HOST, server.port, timeout=TIMEOUT)
+        smtp.starttls()
+        log_in_and_send(smtp)
+        smtp.quit()
+        smtp.connect(HOST, server.port)
+        if kind == "good":
+            smtp.starttls()
+            log_in_and_send(smtp)
+            smtp.quit()
+        else:
+            refusal(smtpverify.HostnameMismatchError, Cause.WRONG_NAME, smtp.starttls)
+            with pytest.raises(smtplib.SMTPServerDisconnected, match=r"^the connection was closed: "):
+                log_in_and_send(smtp)
+    assert_sent(server, 1 + (kind == "good"))
 
 
 def test_a_connection_ends_where_the_next_one_fails(

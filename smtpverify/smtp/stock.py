@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
 
-__all__ = ["State", "begin", "dialled", "forget_ehlo", "name_of", "split", "state_of"]
+__all__ = ["State", "begin", "dialled", "ended", "forget_ehlo", "name_of", "split", "state_of"]
 
 _KEY = "_smtpverify"
 
@@ -68,6 +68,12 @@ def begin(smtp: Any, host: str | bytes, port: Any) -> None:
     if _text(name_of(smtp)) in ("", old.known_host, _text(host)):
         smtp._host, state.known_host = name, _text(name)
     forget_ehlo(smtp)
+
+
+def ended(smtp: Any) -> None:
+    """The connection was closed; a subclass may make the next one, in plaintext at first, by itself."""
+    state = state_of(smtp)
+    state.judged = state.peer = None
 
 
 def split(host: str | bytes, port: Any) -> tuple[str | bytes, int | None]:
