@@ -81,7 +81,7 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "smtpverify: the following arguments are required: COMMAND"),
+        ([], "are required: COMMAND; 'smtpverify --help' lists the commands"),
         (["dance"], "smtpverify: argument COMMAND: invalid choice: 'dance' (choose from "),
         (["--dance"], "smtpverify: the following arguments are required: COMMAND"),
         (["demo", "twice"], "smtpverify demo: unrecognized arguments: twice"),

@@ -70,6 +70,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
+        if self._subparsers is not None:  # whose usage names no command
+            message += f"; '{self.prog} --help' lists the commands"
         self.exit(EX_USAGE, f"{self.prog}: {message}\n")
 
 
