@@ -152,7 +152,7 @@ def test_what_is_not_there_is_python_s_to_tell(program: list[str], tmp_path: Pat
 
 @NEEDS_UNIX
 def test_ctrl_c_is_the_program_s(tmp_path: Path) -> None:
-    program = script(tmp_path / "program.py", "print('ready', flush=True)\nimport signal\nsignal.pause()")
+    program = script(tmp_path / "program.py", "import signal\nprint('ready', flush=True)\nsignal.pause()")
     command = [sys.executable, "-m", "smtpverify", "run", str(program)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
