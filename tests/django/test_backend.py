@@ -21,6 +21,7 @@ from smtpverify.integrations.django import EmailBackend
 from smtpverify.smtp.secrecy import Secret
 from tests.bed import HOST, Behaviour, Protocol, Starttls, Tls, closed_port
 from tests.bed.certs import CLIENT_AUTH
+from tests.gate import OTHER_PIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -362,6 +363,7 @@ def test_no_traceback_shows_the_password(smtp_server: ServerFactory, world: Worl
         ({"ssl_pins": "md5:00"}, "relay_url: "),
         ({"ssl_cafile": "nowhere.pem"}, "nowhere.pem: No such file"),
         ({"relay_url": "", "host": "tls://mail.example.org"}, "wants to be given as relay_url"),
+        ({"relay_url": "", "host": HOST, "ssl_pins": OTHER_PIN}, "ssl_pins is given without use_tls"),
     ],
 )
 @pytest.mark.parametrize("silently", [False, True])

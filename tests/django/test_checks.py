@@ -13,6 +13,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from smtpverify.integrations.django import EmailBackend
+from tests.gate import OTHER_PIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,9 @@ OF_OLD: list[tuple[dict[str, Any], list[str]]] = [
     ({"EMAIL_BACKEND": OURS, "EMAIL_RELAY_URL": HOST}, ["E001"]),
     ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_CAFILE": "nowhere.pem"}, ["E001"]),
     ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_CERTFILE": "nowhere.pem"}, ["E001"]),
-    ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_PINS": ["md5:00"]}, ["E001"]),
+    ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_PINS": ["md5:00"], "EMAIL_USE_TLS": True}, ["E001"]),
+    ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_PINS": [OTHER_PIN]}, ["E001"]),
+    ({"EMAIL_BACKEND": OURS, "EMAIL_SSL_PINS": [OTHER_PIN], "EMAIL_USE_TLS": True}, []),
 ]
 
 

@@ -114,6 +114,10 @@ class EmailBackend(django_smtp.EmailBackend):
             self._adopt(relay_url, host, port)
         elif "://" in str(self.host):  # the port of the settings would be taken for its own
             self._refuse("host is a relay URL; it wants to be given as relay_url (EMAIL_RELAY_URL)")
+        elif self.ssl_pins and not (self.use_tls or self.use_ssl):
+            self._refuse(
+                "ssl_pins is given without use_tls, use_ssl or a relay URL: nothing would be compared"
+            )
 
     def _adopt(self, url: str, host: str | None, port: int | None) -> None:
         """Take a relay URL, beside which nothing may say what it says."""
