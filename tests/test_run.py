@@ -680,6 +680,17 @@ def test_without_the_startup_directory(
     assert f"{tmp_path}: there is no such directory" in capsys.readouterr().err
 
 
+def test_a_startup_directory_that_pythonpath_can_t_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be read as two, and the program run without us."""
+    there = tmp_path / f"a{os.pathsep}b"
+    shutil.copytree(STARTUP, there)
+    monkeypatch.setattr(run_command, "startup_directory", lambda: str(there))
+    assert cli.main(["run", "--print-environment"]) == 69
+    assert f"{there}: PYTHONPATH can't hold a " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("platform", ["linux", "win32"])
 def test_the_program_takes_our_place_where_it_can(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows execve() would return to the shell before the program has ended."""

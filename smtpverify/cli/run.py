@@ -123,6 +123,8 @@ def _variables(arguments: argparse.Namespace) -> dict[str, str]:
         raise CommandError(str(error), EX_USAGE) from error
     if not os.path.isfile(os.path.join(startup_directory(), "sitecustomize.py")):
         raise CommandError(f"{startup_directory()}: there is no such directory", EX_UNAVAILABLE)
+    if os.pathsep in startup_directory():
+        raise CommandError(f"{startup_directory()}: PYTHONPATH can't hold a '{os.pathsep}'", EX_UNAVAILABLE)
     return settings.to_environment(os.environ)
 
 
