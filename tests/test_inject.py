@@ -630,6 +630,28 @@ def test_a_proxy_in_the_place_of_create_connection(
     assert server.leaked() == []
 
 
+class Tunnelled(SMTP):
+    """Is told of the far end, and connects to the near one."""
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> Any:
+        return super().connect("127.0.0.1", port)
+
+
+def test_the_near_end_of_a_tunnel_is_not_the_server(smtp_server: ServerFactory, injected: None) -> None:
+    with smtp_server() as server:
+        by_hand: Any = SMTP(timeout=TIMEOUT)
+        by_hand._host = HOST
+        by_hand.connect("127.0.0.1", server.port)
+        for smtp in (Tunnelled(HOST, server.port, timeout=TIMEOUT), by_hand):
+            with pytest.raises(smtpverify.PlaintextCredentialsError):
+                smtp.login("alice", "secret")
+            smtp.close()
+        smtp = Tunnelled("localhost", server.port, timeout=TIMEOUT)
+        smtp.login("alice", "secret")
+        smtp.quit()
+    assert [len(seen.credentials) for seen in server.connections] == [0, 0, 1]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 @pytest.mark.parametrize("host", [HOST, HOST.encode(), ""])
 def test_a_unix_socket_to_a_named_host_leads_elsewhere(

@@ -37,7 +37,7 @@ from .session import (
     warn_caller,
     with_client_certificate,
 )
-from .stock import forget_ehlo, name_of, split, state_of
+from .stock import as_text, forget_ehlo, name_of, split, state_of
 
 if TYPE_CHECKING:
     import ssl
@@ -287,10 +287,11 @@ def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> Non
 
 def _is_local(smtp: Any, state: State) -> bool:
     """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
-    # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
-    own = smtp.sock is state.dialled and is_system_socket(smtp.sock)
-    host = state.host or name_of(smtp)
-    has_no_name = host[:1] in ("", b"", "/", b"/")  # a Unix socket to a named host is one to a helper
+    # What a subclass, or a library that replaces sockets, connects to may be a proxy here. So may what
+    # smtplib connects to, where somebody has written down whom it leads to.
+    host, given = as_text(name_of(smtp) or state.host or ""), as_text(state.host or "")
+    own = smtp.sock is state.dialled and host == given and is_system_socket(smtp.sock)
+    has_no_name = host[:1] in ("", "/")  # a Unix socket to a named host is one to a helper
     straight = own or is_loopback(host) or (is_unix(smtp.sock) and has_no_name)
     return straight and is_local(smtp.sock)
 

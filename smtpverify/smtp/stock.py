@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
 
-__all__ = ["State", "begin", "dialled", "ended", "forget_ehlo", "name_of", "split", "state_of"]
+__all__ = ["State", "as_text", "begin", "dialled", "ended", "forget_ehlo", "name_of", "split", "state_of"]
 
 _KEY = "_smtpverify"
 
@@ -62,11 +62,11 @@ def begin(smtp: Any, host: str | bytes, port: Any) -> None:
     old = state_of(smtp)
     name, number = split(host or "", port or 0)
     state = smtp.__dict__[_KEY] = State(name, own_context=old.own_context, client=old.client)
-    if _text(name)[:1] != "/":
+    if as_text(name)[:1] != "/":
         state.port = number or smtp.default_port
     # The constructor's host, with its port perhaps, or nothing; smtplib does not look at that of connect().
-    if _text(name_of(smtp)) in ("", old.known_host, _text(host)):
-        smtp._host, state.known_host = name, _text(name)
+    if as_text(name_of(smtp)) in ("", old.known_host, as_text(host)):
+        smtp._host, state.known_host = name, as_text(name)
     forget_ehlo(smtp)
 
 
@@ -84,7 +84,8 @@ def split(host: str | bytes, port: Any) -> tuple[str | bytes, int | None]:
     return host, int(digits) if digits.isascii() and digits.isdigit() else None
 
 
-def _text(host: str | bytes) -> str:
+def as_text(host: str | bytes) -> str:
+    """A host as text: octets and text are not compared (`python -b`)."""
     return host.decode("latin-1") if isinstance(host, bytes) else host
 
 
