@@ -21,7 +21,7 @@ from smtpverify import Pin, Trust, TrustError, cli, environment
 from smtpverify.cli import run as run_command
 from smtpverify.environment import Settings, startup_directory
 from smtpverify.trust_file import read_trust_file
-from tests.bed import Behaviour, Server, Starttls, Tls, World
+from tests.bed import HOST, Behaviour, Server, Starttls, Tls, World
 from tests.gate import OTHER_PIN, pin_of
 
 if TYPE_CHECKING:
@@ -360,6 +360,22 @@ def test_an_environment_that_the_program_clears(tmp_path: Path) -> None:
     program = script(tmp_path / "program.py", code)
     done = run("--require-tls", "--pin", OTHER_PIN, program)
     assert (done.stdout, done.stderr) == (f"True {(Pin.parse(OTHER_PIN),)}\n", "")
+
+
+def test_nothing_is_left_where_loading_anew_fails(tmp_path: Path) -> None:
+    trust_file = tmp_path / "trust"
+    trust_file.write_text(f"{HOST}\n", encoding="utf-8")
+    code = """
+        import importlib, os, smtplib, sys
+        held = smtplib.SMTP
+        os.remove(sys.argv[1])
+        try: importlib.reload(smtplib)
+        except ImportError as error: print(str(error).partition(": /")[0])
+        print(hasattr(held.send, "__wrapped__"), [name for name in vars(smtplib) if name.endswith("MTP")])
+        """
+    done = run("--trust-file", trust_file, script(tmp_path / "program.py", code), trust_file)
+    complaint = "smtplib: smtpverify can't be injected: trust file"
+    assert (done.stdout, done.stderr) == (f"{complaint}\nTrue []\n", "")
 
 
 def test_smtplib_that_was_imported_before(tmp_path: Path) -> None:

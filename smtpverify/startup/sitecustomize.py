@@ -52,7 +52,9 @@ class _Loader:
         try:
             _inject()
         except Exception as error:
-            # Rather no mail than mail to anybody: the import fails.
+            # Rather no mail than mail to anybody: the import fails. A module that is loaded anew stays.
+            for name in ("SMTP", "SMTP_SSL", "LMTP"):
+                vars(module).pop(name, None)
             raise ImportError("smtplib: smtpverify can't be injected: " + str(error)) from error
 
 
