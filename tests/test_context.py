@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ssl
 import copy
 import importlib.util
 import os
@@ -9,12 +10,16 @@ import pickle
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import smtpverify
 from smtpverify import InsecureContextError, Trust, TrustError, VerifyingContext, create_context
 from smtpverify.tls import context as module
 from smtpverify.tls.context import VerifyingObject, VerifyingSocket
@@ -22,7 +27,6 @@ from tests.bed import HOST, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PIN = "sha256:" + 64 * "0"
 
@@ -86,6 +90,49 @@ def test_birth(context: VerifyingContext, world: World) -> None:
     assert context.get_ciphers() == ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).get_ciphers()
     assert context.get_ca_certs(binary_form=True) == [world.root.der]
     assert context.trust == Trust()
+
+
+def test_another_class_in_the_place_of_ssl_s(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by `truststore.inject_into_ssl()`: there ssl's own setters find themselves again, without end."""
+    expected = settings(VerifyingContext(Trust(world.root_file, minimum_version=ssl.TLSVersion.TLSv1_3)))
+    native = {"verify_flags": _ssl._SSLContext.verify_flags}  # for create_default_context()
+    monkeypatch.setattr(ssl, "SSLContext", type("SSLContext", (ssl.SSLContext,), native))
+    trust = Trust(world.root_file, minimum_version=ssl.TLSVersion.TLSv1_3)
+    assert settings(VerifyingContext(trust)) == expected
+
+
+STAND_IN = """
+import _ssl, ssl
+Native = ssl.SSLContext
+class SSLContext(Native):
+    verify_flags = _ssl._SSLContext.verify_flags
+    def __new__(cls, protocol):
+        return Native.__new__(cls, protocol)
+    def cert_store_stats(self):
+        raise NotImplementedError
+    def load_verify_locations(self, *args):
+        raise NotImplementedError
+ssl.SSLContext = SSLContext
+"""
+
+
+def test_another_class_that_was_there_first(world: World, tmp_path: Path) -> None:
+    (tmp_path / "truststore.py").write_text(STAND_IN, encoding="utf-8")
+    code = (
+        "import truststore, ssl, sys; from smtpverify import Trust, create_context; "
+        "context = create_context(Trust(sys.argv[1])); "
+        "print(context.verify_mode.name, context.check_hostname, isinstance(context, ssl.SSLContext))"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(smtpverify.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(world.root_file)],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=50,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert (done.stdout, done.stderr) == ("CERT_REQUIRED True False\n", "")
 
 
 def test_verify_flags_are_those_of_the_running_python(monkeypatch: pytest.MonkeyPatch) -> None:

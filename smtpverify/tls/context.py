@@ -9,6 +9,7 @@ OpenSSL checks nothing of this again on a resumed session, so that sessions are 
 
 from __future__ import annotations
 
+import _ssl
 import errno
 import os
 import ssl
@@ -20,7 +21,7 @@ from .causes import Cause, explain_reason
 from .diagnosis import handshake_failure
 from .identity import PeerIdentity, evidence_of, judge, port_of
 from .names import ReferenceIdentifier, reference_identifier
-from .trust import Trust, load_client_certificate, load_roots, trust_given
+from .trust import StockContext, Trust, load_client_certificate, load_roots, trust_given
 
 if TYPE_CHECKING:
     import socket
@@ -176,14 +177,14 @@ _SETTINGS = (
     "sslobject_class",
     *(
         name
-        for name in dir(ssl.SSLContext)
-        if not name.startswith("__") and hasattr(getattr(ssl.SSLContext, name), "__set__")
+        for name in dir(StockContext)
+        if not name.startswith("__") and hasattr(getattr(StockContext, name), "__set__")
     ),
 )
 _IMMUTABLE = "a VerifyingContext is shared and can't be changed ({}); make a Trust for what you need"
 
 
-class VerifyingContext(ssl.SSLContext):
+class VerifyingContext(StockContext):
     """An `ssl.SSLContext` for clients that verifies, and can't be told not to.
 
     It goes wherever an `ssl.SSLContext` goes: `wrap_socket`, `wrap_bio`, asyncio, aiosmtplib, imaplib.
@@ -282,7 +283,12 @@ class VerifyingContext(ssl.SSLContext):
 
     def __setattr__(self, name: str, value: object) -> None:
         if not self._sealed:
-            super().__setattr__(name, value)
+            native: Any = getattr(_ssl._SSLContext, name, None)
+            if hasattr(native, "__set__"):
+                # ssl's own setters look for ssl.SSLContext by its name, where another may stand.
+                native.__set__(self, value)
+            else:
+                super().__setattr__(name, value)
         elif not hasattr(self, name) or getattr(self, name) != value:
             raise InsecureContextError(_IMMUTABLE.format(name))
 
@@ -291,7 +297,7 @@ class VerifyingContext(ssl.SSLContext):
 
 
 def _refuse_when_sealed(name: str) -> Callable[..., Any]:
-    inherited = getattr(ssl.SSLContext, name)
+    inherited = getattr(StockContext, name)
 
     def method(self: VerifyingContext, *args: Any, **kwargs: Any) -> Any:
         if self._sealed:
@@ -302,7 +308,7 @@ def _refuse_when_sealed(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in dir(ssl.SSLContext):
+for _name in dir(StockContext):
     if _name.startswith(("set_", "load_", "_set_", "_load_")):
         setattr(VerifyingContext, _name, _refuse_when_sealed(_name))
 

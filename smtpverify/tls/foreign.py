@@ -13,6 +13,7 @@ from .diagnosis import Evidence, handshake_failure, untrusted
 from .identity import PeerIdentity, evidence_of, is_recent, judge, port_of
 from .names import reference_identifier
 from .pins import find_pin
+from .trust import StockContext
 
 if TYPE_CHECKING:
     import socket
@@ -39,7 +40,7 @@ def check_context(context: ssl.SSLContext) -> None:
     """
     if isinstance(context, VerifyingContext):
         return
-    if not isinstance(context, ssl.SSLContext):
+    if not isinstance(context, StockContext):
         raise InsecureContextError(f"context: an ssl.SSLContext is wanted, not {type(context).__name__}")
     missing = [
         what
@@ -60,7 +61,7 @@ def verifies_chain(context: object) -> bool:
     """Whether a context verifies the chain; the name is matched after its handshake in any case."""
     if isinstance(context, VerifyingContext):
         return True
-    return isinstance(context, ssl.SSLContext) and context.verify_mode == ssl.CERT_REQUIRED
+    return isinstance(context, StockContext) and context.verify_mode == ssl.CERT_REQUIRED
 
 
 def is_tls(sock: object) -> bool:
@@ -137,7 +138,7 @@ def _check_agreement(context: ssl.SSLContext, trust: Trust) -> None:
 
 def _wrap(sock: socket.socket, reference: ReferenceIdentifier, context: ssl.SSLContext) -> ssl.SSLSocket:
     # A context with a wrap_socket() of its own (truststore) verifies there, and nowhere else.
-    own = type(context).wrap_socket is not ssl.SSLContext.wrap_socket
+    own = type(context).wrap_socket is not StockContext.wrap_socket
     try:
         return context.wrap_socket(sock, server_hostname=reference.text, do_handshake_on_connect=own)
     except OSError as error:

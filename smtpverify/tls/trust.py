@@ -20,10 +20,23 @@ from .pins import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ssl import SSLContext as StockContext
 
     StrPath = str | os.PathLike[str]
+else:
+    # The standard library's, also where truststore.inject_into_ssl() has put its own in the place.
+    StockContext = next(
+        kind for kind in ssl.SSLContext.__mro__ if kind.__module__.partition(".")[0] != "truststore"
+    )
 
-__all__ = ["Trust", "load_client_certificate", "load_roots", "source_of_roots", "trust_given"]
+__all__ = [
+    "StockContext",
+    "Trust",
+    "load_client_certificate",
+    "load_roots",
+    "source_of_roots",
+    "trust_given",
+]
 
 # A hashed CA directory holds files such as 5ed36f99.0; OpenSSL looks at no others.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
@@ -143,7 +156,7 @@ def source_of_roots(trust: Trust) -> str:
     """Where the roots of a trust come from, for people."""
     roots = trust.roots
     if roots is None or roots == "system":
-        probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        probe = StockContext(ssl.PROTOCOL_TLS_CLIENT)
         probe.load_default_certs(ssl.Purpose.SERVER_AUTH)
         file, *directories = _system_paths()
         hashed = [directory for directory in directories if _is_hashed_directory(directory)]
@@ -203,12 +216,12 @@ def load_client_certificate(context: ssl.SSLContext, trust: Trust) -> None:
 @functools.lru_cache(maxsize=64)
 def _checked(roots: str | None, state: object) -> None:
     if roots is not None:
-        load_roots(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), roots)
+        load_roots(StockContext(ssl.PROTOCOL_TLS_CLIENT), roots)
 
 
 @functools.lru_cache(maxsize=64)
 def _checked_client_certificate(trust: Trust) -> None:
-    load_client_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust)
+    load_client_certificate(StockContext(ssl.PROTOCOL_TLS_CLIENT), trust)
 
 
 _WORDS = ("system", "certifi")
