@@ -330,12 +330,12 @@ class Conversation(Session):
         """Warn once a connection where mail goes in plaintext and nobody wrote a scheme that says so."""
         unsaid = self._relay is None or self._relay.mode is Mode.CALLER
         if self._peer is None and unsaid and not self._warned and not self._is_local():
-            self._warned = True
             self._warn(
                 PlaintextWarning,
                 f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
                 "smtps:// before the host, or smtp+notls:// if that is meant.",
             )
+            self._warned = True  # only then: where the warning is an error, the next try gets it too
 
     def _is_local(self) -> bool:
         """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
