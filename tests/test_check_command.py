@@ -59,6 +59,7 @@ def test_a_good_server(smtp_server: ServerFactory, world: World) -> None:
     lines = run.stdout.splitlines()
     assert lines[0] == f"tls://{PLACE}:{server.port}"
     steps = [line.split()[1] for line in lines if line.startswith("  ✓")]
+    assert len({line.index(" ms  ") for line in lines if line.startswith("  ✓")}) == 1
     assert steps == ["look", "connect", "greeting", "EHLO", "STARTTLS", "TLS", "EHLO", "QUIT"]
     leaf = smtpverify.Certificate.from_der(certificate.leaf_der)
     for expected in (
