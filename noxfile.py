@@ -1,7 +1,7 @@
 """Every check of smtpverify, the same on a developer's machine and in CI.
 
-`nox` runs all but the comparisons with other clients (`hostile`, `bench`) and the fuzzers, on each
-interpreter of `VERSIONS` that is found and runs. With `CI` set in the environment a missing one of
+`nox` runs all but the comparisons with other clients (`hostile`, `bench`), the fuzzers and the pictures, on
+each interpreter of `VERSIONS` that is found and runs. With `CI` set in the environment a missing one of
 `REQUIRED` is a failure.
 """
 
@@ -166,6 +166,13 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".", *group("docs"))
     session.run("python", str(Path("docs", "manpages.py")), str(Path("build", "man")))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", str(Path("build", "docs")))
+
+
+@nox.session(python=NEWEST, default=False)
+def screenshots(session: nox.Session) -> None:
+    """The pictures below docs/images."""
+    session.install("-e", ".[demo]", *group("screenshots"))
+    session.run("python", "-m", "docs.screenshots")
 
 
 @nox.session(python=NEWEST, default=False)
