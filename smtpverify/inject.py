@@ -175,17 +175,19 @@ def _says(verb: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return lambda original: _admitting(original, lambda *args, **kwargs: verb)
 
 
-def _first_word(s: Any = "") -> str:
-    octets = s[:20].encode("ascii", "replace") if isinstance(s, str) else bytes(s[:20])
-    return (octets.split(None, 1) or [b""])[0].decode("ascii", "replace").upper()
-
-
 def _send(original: Callable[..., Any]) -> Callable[..., Any]:
-    return _admitting(original, _first_word)
+    @functools.wraps(original)
+    def send(self: Any, s: Any) -> Any:
+        policy = _policy_for(self)
+        if policy is not None:
+            guard.admit(self, policy, "" if state_of(self).in_message else guard.verb_of(s))
+        return original(self, s)
+
+    return send
 
 
 def _putcmd(original: Callable[..., Any]) -> Callable[..., Any]:
-    return _admitting(original, lambda cmd="", args="": _first_word(cmd))
+    return _admitting(original, lambda cmd="", args="": guard.verb_of(cmd))
 
 
 def _docmd(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -194,7 +196,7 @@ def _docmd(original: Callable[..., Any]) -> Callable[..., Any]:
         policy = _policy_for(self)
         if policy is None:
             return original(self, cmd, args)
-        verb = _first_word(cmd)
+        verb = guard.verb_of(cmd)
         guard.admit(self, policy, verb)
         if verb != "STARTTLS":
             return original(self, cmd, args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import smtplib
 from base64 import b64encode
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -688,6 +689,30 @@ def test_what_is_no_name_of_a_mechanism(smtp_server: ServerFactory, mechanism: s
 
 
 # --- where it does not go ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [["AU", "TH PLAIN "], ["NOOP\r\n  A", "UTH"], [" " * 80, "auth"]])
+def test_not_over_plaintext_piece_by_piece(
+    smtp_server: ServerFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    pieces: list[str],
+) -> None:
+    """By hand, in pieces of a line: refused over plaintext, and hidden in TLS."""
+    secret = "AGFsaWNlAHNlY3JldA=="
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        smtp = in_tls(server)
+        smtp.set_debuglevel(1)
+        for piece in (*pieces, f" PLAIN {secret}"):
+            smtp.send(piece)
+        smtp.close()
+        assert secret not in capfd.readouterr().err
+        monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+        smtp = SMTP(HOST, server.port, timeout=5)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            deque(map(smtp.send, (*pieces, f" PLAIN {secret}\r\n")), 0)
+        smtp.close()
+    assert secret.encode() not in server.connections[1].clear
 
 
 @pytest.mark.parametrize(

@@ -515,6 +515,38 @@ def test_credentials_do_not_go_in_plaintext(smtp_server: ServerFactory, injected
     assert server.leaked() == []
 
 
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda smtp: smtp.send(b"NOOP\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        lambda smtp: smtp.send("RSET\r\n  auth plain AGFsaWNlAHNlY3JldA==\r\n"),
+        lambda smtp: smtp.send(bytearray(b"NOOP\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n")),
+        lambda smtp: smtp.docmd(" " * 21 + "AUTH", "PLAIN AGFsaWNlAHNlY3JldA=="),
+        lambda smtp: smtp.putcmd(" " * 21 + "AUTH", "PLAIN AGFsaWNlAHNlY3JldA=="),
+    ],
+)
+def test_credentials_behind_something_harmless(
+    smtp_server: ServerFactory, injected: None, remote: None, say: Callable[[smtplib.SMTP], object]
+) -> None:
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            say(smtp)
+        smtp.send(b"NOOP\r\nRSET\r\n")  # what is harmless goes, also several at once
+        assert [smtp.getreply()[0], smtp.getreply()[0]] == [250, 250]
+        smtp.close()
+    assert server.connections[0].clear_commands == ["NOOP", "RSET"]
+
+
+def test_mail_behind_something_harmless(smtp_server: ServerFactory, remote: None) -> None:
+    with smtp_server() as server, inject_into_smtplib(require_tls=True):
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.TLSRequiredError):
+            smtp.send("NOOP\r\nMAIL FROM:<alice@example.org>\r\n")
+        assert smtp.sock is None
+    assert server.connections[0].clear_commands == []
+
+
 def test_credentials_go_behind_starttls_after_all(
     smtp_server: ServerFactory, injected: None, remote: None
 ) -> None:

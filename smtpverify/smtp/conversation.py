@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 _RFC_5321 = Timeouts()
+_BEGINNING = 64  # octets of a line, by which AUTH is known
 
 
 class Conversation(Session):
@@ -50,6 +51,7 @@ class Conversation(Session):
     _unanswered = 0  # commands of send()
     _sending = False  # the replies belong to send_messages()
     _in_data = False  # what send() gets is no command
+    _line = b""  # the beginning of one that send() got without its end
     _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
     _authenticating = False  # AUTH was sent, and what goes behind it is secret until its last reply
     _secrets: tuple[bytes, ...] = ()  # what the server is not to repeat
@@ -71,12 +73,16 @@ class Conversation(Session):
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
         by_hand = not isinstance(s, Hidden)  # auth() knows what is secret
+        # A line may come in pieces: what has a beginning already is judged with it.
+        line = Hidden(self._line + s)
         if self._authenticating:
             s = Hidden(s)
-        elif not self._in_data and holds_auth(s):
-            s = hidden_command(s)
+        elif not self._in_data and holds_auth(line):
+            s = Hidden(s) if self._line else hidden_command(s)
             self._refuse_plaintext_credentials()
             self._authenticating = True
+        known = self._authenticating or self._in_data
+        self._line = b"" if known else bytes(line[line.rfind(b"\n") + 1 :].lstrip()[:_BEGINNING])
         if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1
@@ -266,7 +272,7 @@ class Conversation(Session):
         """As `smtplib.SMTP.close`; what was learned from the server is forgotten."""
         super().close()
         self._unanswered = 0
-        self._authenticating, self._secrets = False, ()
+        self._authenticating, self._secrets, self._line = False, (), b""
 
     def _forget_connection(self) -> None:
         # What `send_messages` has sent on this connection would be judged by the replies of the next, and

@@ -7,6 +7,7 @@ connection that failed stays closed.
 
 from __future__ import annotations
 
+import re
 import smtplib
 import socket
 from smtplib import SMTP_SSL as _SMTP_SSL
@@ -28,6 +29,7 @@ from ..tls.context import create_context
 from ..tls.diagnosis import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
+from .secrecy import holds_auth
 from .session import (
     EXCHANGED,
     NOT_OFFERED,
@@ -53,8 +55,10 @@ __all__ = [
     "say_starttls",
     "secure_from_first_byte",
     "start_tls",
+    "verb_of",
 ]
 
+_WORD = re.compile(rb"(?:\A|[\r\n])\s*(\S+)")  # the first of a line
 # Commands that give nothing away; whatever else is said, a response to AUTH or a message too, may.
 _HARMLESS = frozenset({"EHLO", "HELO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT", "HELP"})
 
@@ -212,6 +216,20 @@ def _unread(file: Any, sock: Any) -> bytes:
 
 
 # --- what may be said ----------------------------------------------------------------------------
+
+
+def verb_of(said: str | bytes) -> str:
+    """The command that something said has to be judged by, in upper case: of several the gravest."""
+    octets = said.encode("ascii", "replace") if isinstance(said, str) else bytes(said)
+    if holds_auth(octets):
+        return "AUTH"
+    first = ""
+    for match in _WORD.finditer(octets):
+        verb = match[1].decode("ascii", "replace").upper()
+        if verb not in _HARMLESS:
+            return verb
+        first = first or verb
+    return first
 
 
 def admit(smtp: Any, policy: Policy, verb: str) -> None:
