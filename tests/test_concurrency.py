@@ -162,7 +162,11 @@ def pinned(number: int) -> Trust:
 
 def together(count: int, work: Callable[[int], None]) -> None:
     """Have threads do something at once; what fails, fails here."""
-    barrier, failures = threading.Barrier(count), list[BaseException]()
+    interval = sys.getswitchinterval()
+    # As often as can be, and not before all have started: on Python 3.10, two threads that start with a
+    # trace function of their own (coverage's) can meet in its installation, and one dies of it.
+    barrier = threading.Barrier(count, lambda: sys.setswitchinterval(1e-6), timeout=30)
+    failures = list[BaseException]()
 
     def run(number: int) -> None:
         try:
@@ -172,8 +176,6 @@ def together(count: int, work: Callable[[int], None]) -> None:
             failures.append(failure)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # as often as can be
     try:
         for thread in threads:
             thread.start()
