@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +23,11 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background job: what the tests start would be deaf to Ctrl-C, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Whom the tests trust, and whom they do not."""
@@ -33,6 +39,14 @@ def own_roots(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the world's root the only one that OpenSSL finds by itself."""
     monkeypatch.setenv("SSL_CERT_FILE", str(world.root_file))
     monkeypatch.setenv("SSL_CERT_DIR", str(world.empty_directory))
+
+
+@pytest.fixture(autouse=True)
+def own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a configuration directory of its own, which is not there yet."""
+    directory = tmp_path / "configuration"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory))
+    return directory
 
 
 @pytest.fixture(autouse=True)
