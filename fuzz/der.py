@@ -9,7 +9,8 @@ import ssl
 from dataclasses import fields
 
 from smtpverify.errors import CertificateFormatError, PeerVerificationError
-from smtpverify.tls.diagnosis import Evidence, handshake_failure, name_mismatch, pin_mismatch
+from smtpverify.tls.diagnosis import handshake_failure, name_mismatch, pin_mismatch
+from smtpverify.tls.evidence import Evidence
 from smtpverify.tls.names import find_match, reference_identifier
 from smtpverify.tls.pins import Pin, find_pin
 from smtpverify.tls.x509 import Certificate

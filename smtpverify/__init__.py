@@ -39,6 +39,7 @@ from .errors import (
     HostnameMismatchError,
     InsecureContextError,
     InsecureContextWarning,
+    KnownHostsWarning,
     LMTPDataError,
     MalformedReplyError,
     MessageTooLargeError,
@@ -55,6 +56,7 @@ from .errors import (
     ServerSignatureError,
     SMTPVerifyError,
     STARTTLSRefusedError,
+    TLSDowngradeError,
     TLSHandshakeError,
     TLSHandshakeTimeoutError,
     TLSRequiredError,
@@ -86,6 +88,7 @@ __all__ = [
     "Injection",
     "InsecureContextError",
     "InsecureContextWarning",
+    "KnownHostsWarning",
     "LMTPDataError",
     "MalformedReplyError",
     "MessageTooLargeError",
@@ -121,6 +124,7 @@ __all__ = [
     "STARTTLSRefusedError",
     "SendResult",
     "ServerSignatureError",
+    "TLSDowngradeError",
     "TLSHandshakeError",
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
@@ -153,7 +157,7 @@ if TYPE_CHECKING:
     from .smtp.transaction import Outcome, SendResult
     from .tls.causes import Cause
     from .tls.context import VerifyingContext, create_context
-    from .tls.diagnosis import Diagnosis
+    from .tls.evidence import Diagnosis
     from .tls.identity import PeerIdentity
     from .tls.names import IdentifierKind, PresentedIdentifier, ReferenceIdentifier
     from .tls.pins import Pin
@@ -180,7 +184,7 @@ else:
         "VerifyingContext": "tls.context",
         "create_context": "tls.context",
         "Cause": "tls.causes",
-        "Diagnosis": "tls.diagnosis",
+        "Diagnosis": "tls.evidence",
         "PeerIdentity": "tls.identity",
         "IdentifierKind": "tls.names",
         "PresentedIdentifier": "tls.names",

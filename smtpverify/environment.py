@@ -23,7 +23,8 @@ __all__ = ["Settings", "inject", "startup_directory"]
 
 _PREFIX = "SMTPVERIFY_"
 _SWITCHES = ("INJECT", "REQUIRE_TLS", "ALLOW_PLAINTEXT_LOGIN")
-_KNOWN = (*_SWITCHES, "CAFILE", "PIN", "TRUST_FILE")
+_PATHS = ("CAFILE", "TRUST_FILE", "KNOWN_HOSTS")
+_KNOWN = (*_SWITCHES, *_PATHS, "PIN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Settings:
         cafile: absolute path of the CA certificates to trust, or None.
         pins: of which every server must bear one, on top of chain and name.
         trust_file: absolute path of a trust file, or None.
+        known_hosts: absolute path of known hosts, or None.
         require_tls, allow_plaintext_login: as for `inject_into_smtplib`.
     """
 
@@ -42,6 +44,7 @@ class Settings:
     trust_file: str | None = None
     require_tls: bool = False
     allow_plaintext_login: bool = False
+    known_hosts: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -62,7 +65,7 @@ class Settings:
         for name in _SWITCHES:
             if said.get(name, "0") not in ("0", "1"):
                 raise TrustError(f"{_PREFIX}{name}: 1 or 0 is wanted, not '{printable(said[name])}'")
-        for name in ("CAFILE", "TRUST_FILE"):
+        for name in _PATHS:
             # Each process has a directory of its own.
             if name in said and not os.path.isabs(said[name]):
                 raise TrustError(
@@ -74,6 +77,7 @@ class Settings:
             said.get("TRUST_FILE"),
             said.get("REQUIRE_TLS") == "1",
             said.get("ALLOW_PLAINTEXT_LOGIN") == "1",
+            said.get("KNOWN_HOSTS"),
         )
 
     def to_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
@@ -85,6 +89,7 @@ class Settings:
             "TRUST_FILE": self.trust_file,
             "REQUIRE_TLS": "1" if self.require_tls else None,
             "ALLOW_PLAINTEXT_LOGIN": "1" if self.allow_plaintext_login else None,
+            "KNOWN_HOSTS": self.known_hosts,
         }
         here = startup_directory()
         path = environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -100,8 +105,10 @@ class Settings:
         Raises:
             TrustError: a file can't be used.
         """
-        trust = Trust(self.cafile, pins=self.pins) if self.cafile or self.pins else None
-        return trust, read_trust_file(self.trust_file) if self.trust_file else {}
+        trust = Trust(self.cafile, pins=self.pins, known_hosts=self.known_hosts)
+        return None if trust == Trust() else trust, read_trust_file(
+            self.trust_file
+        ) if self.trust_file else {}
 
 
 def startup_directory() -> str:

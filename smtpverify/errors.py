@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from .tls.diagnosis import Diagnosis
+    from .tls.evidence import Diagnosis
 
 __all__ = [
     "AuthenticationError",
@@ -24,6 +24,7 @@ __all__ = [
     "HostnameMismatchError",
     "InsecureContextError",
     "InsecureContextWarning",
+    "KnownHostsWarning",
     "LMTPDataError",
     "MalformedReplyError",
     "MessageTooLargeError",
@@ -40,6 +41,7 @@ __all__ = [
     "SMTPVerifyError",
     "STARTTLSRefusedError",
     "ServerSignatureError",
+    "TLSDowngradeError",
     "TLSHandshakeError",
     "TLSHandshakeTimeoutError",
     "TLSRequiredError",
@@ -160,6 +162,10 @@ class STARTTLSRefusedError(TLSRequiredError, smtplib.SMTPResponseException):
         super().__init__(message, host=host, port=port, diagnosis=diagnosis)
         self.smtp_code = smtp_code
         self.smtp_error = smtp_error
+
+
+class TLSDowngradeError(TLSRequiredError):
+    """TLS is known to be on offer there, and was not to be had; an opportunistic URL goes no further."""
 
 
 class TLSHandshakeError(SMTPVerifyError, ssl.SSLError):
@@ -295,3 +301,7 @@ class PlaintextFallbackWarning(PlaintextWarning):
 
 class InsecureContextWarning(UserWarning):
     """A program gave a context that accepts an impostor; the server was verified by ours in its place."""
+
+
+class KnownHostsWarning(UserWarning):
+    """What was learned of a server could not be written down: nobody will notice a later downgrade."""

@@ -15,9 +15,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .smtp import guard
-from .smtp.policy import Policy, host_key
+from .smtp.policy import Policy
 from .smtp.session import Session
 from .smtp.stock import begin, dialled, ended, state_of
+from .tls.names import host_key
 from .tls.trust import trust_given
 
 if TYPE_CHECKING:

@@ -272,11 +272,13 @@ def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
     cafile = options.get("cafile", [None])[0]
     if cafile in ("system", "certifi"):
         cafile = f"./{cafile}"  # a file's name here, not a Trust's word
+    known_hosts: str | bool | None = options.get("known-hosts", [base.known_hosts])[0]
     try:
         return Trust(
             roots=cafile or base.roots,
             pins=[_pin(text) for text in pins] or base.pins,
             pins_only="pin-only" in options or base.pins_only,
+            known_hosts=known_hosts in FLAG or known_hosts,
             client_cert=options.get("client-cert", [base.client_cert])[0],
             client_key=options.get("client-key", [base.client_key])[0],
             client_key_password=base.client_key_password,
@@ -284,7 +286,13 @@ def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
         )
     except TrustError as error:
         part, _, problem = str(error).partition(": ")
-        keys = {"roots": "cafile", "pins_only": "pin-only", "client_key": "client-key"}
+        keys = {
+            "roots": "cafile",
+            "pins_only": "pin-only",
+            "client_key": "client-key",
+            "known_hosts": "known-hosts",
+            "known hosts": "known-hosts",
+        }
         raise RelayURLError(f"{keys.get(part, 'client-cert')}: {problem}") from error
 
 
@@ -308,6 +316,7 @@ def _options(relay: Relay) -> str:
             ("server-name", relay.server_name),
             ("client-cert", trust.client_cert),
             ("client-key", trust.client_key),
+            ("known-hosts", trust.known_hosts),
         )
         if value is not None
     ]

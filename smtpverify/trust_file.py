@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .errors import PinFormatError, ReferenceIdentifierError, TrustError, printable
-from .smtp.policy import host_key
+from .tls.names import host_key
 from .tls.trust import Trust
 
 if TYPE_CHECKING:

@@ -34,13 +34,16 @@ QUERY_KEYS = (
     "server-name",
     "client-cert",
     "client-key",
+    "known-hosts",
     "auth",
     "password-env",
     "password-file",
     "ignore-extension",
 )
 _REPEATED = ("pin", "pin-only", "ignore-extension")
-FLAG = ("", "1", "yes", "true")  # values of pin-only that are no pin: the pins are those of pin=
+# Values of pin-only that are no pin (they are those of pin=), and of known-hosts that are no path (the user's
+# own file is meant).
+FLAG = ("", "1", "yes", "true")
 
 
 def no_control_characters(text: str) -> None:

@@ -67,6 +67,7 @@ FALL_BACK: list[tuple[Exception, bool, bool]] = [
     (ssl.SSLCertVerificationError(1, "x"), False, False),
     # Somebody is between us and the server.
     (errors.PlaintextInjectionError("x"), False, False),
+    (errors.TLSDowngradeError("x"), False, False),
     # No TLS to be had: not offered, refused by a reply (which is an answer), broken off.
     (errors.TLSRequiredError("x"), True, True),
     (errors.STARTTLSRefusedError("x", smtp_code=454), True, False),

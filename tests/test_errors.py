@@ -26,6 +26,7 @@ BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
     errors.PinMismatchError: (errors.PeerVerificationError,),
     errors.TLSRequiredError: (SMTPVerifyError, smtplib.SMTPNotSupportedError),
     errors.STARTTLSRefusedError: (errors.TLSRequiredError, smtplib.SMTPResponseException),
+    errors.TLSDowngradeError: (errors.TLSRequiredError,),
     errors.TLSHandshakeError: (SMTPVerifyError, ssl.SSLError),
     errors.TLSHandshakeTimeoutError: (errors.TLSHandshakeError, TimeoutError),
     errors.ProtocolError: (SMTPVerifyError, smtplib.SMTPServerDisconnected),
@@ -50,6 +51,7 @@ WARNINGS: dict[type[Warning], type[Warning]] = {
     errors.PlaintextWarning: UserWarning,
     errors.PlaintextFallbackWarning: errors.PlaintextWarning,
     errors.InsecureContextWarning: UserWarning,
+    errors.KnownHostsWarning: UserWarning,
 }
 
 every = pytest.mark.parametrize("kind", BASES, ids=lambda kind: kind.__name__)

@@ -20,7 +20,8 @@ from smtpverify import (
     UntrustedCertificateError,
 )
 from smtpverify.errors import printable
-from smtpverify.tls.diagnosis import Diagnosis, Evidence, handshake_failure, name_mismatch
+from smtpverify.tls.diagnosis import handshake_failure, name_mismatch
+from smtpverify.tls.evidence import Diagnosis, Evidence
 from smtpverify.tls.foreign import secure
 from smtpverify.tls.names import reference_identifier
 from smtpverify.tls.x509 import Certificate

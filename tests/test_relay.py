@@ -685,6 +685,7 @@ def test_no_key_weakens_verification_but_pin_only(world: World, tmp_path: Path) 
         "server-name": "other.example.org",
         "client-cert": str(certificate),
         "client-key": str(key),
+        "known-hosts": str(tmp_path / "known"),
         "ignore-extension": "chunking",
     }
     of_no_concern = {"auth", "password-env", "password-file"}  # to who the server is
@@ -702,6 +703,7 @@ def test_no_key_weakens_verification_but_pin_only(world: World, tmp_path: Path) 
         assert relay.trust.pins_only is ("pin-only" in chosen)
         assert len(relay.trust.pins) == ("pin" in chosen) + ("pin-only" in chosen)
         assert relay.trust.roots == (values["cafile"] if "cafile" in chosen else None)
+        assert relay.trust.known_hosts == (values["known-hosts"] if "known-hosts" in chosen else None)
         assert relay.trust.minimum_version is ssl.TLSVersion.TLSv1_2
 
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import smtpverify
-from smtpverify import Pin, Trust, TrustError, cli, environment
+from smtpverify import Pin, Trust, TrustError, cli, environment, memory
 from smtpverify.cli import run as run_command
 from smtpverify.environment import Settings, startup_directory
+from smtpverify.tls.known_hosts import user_known_hosts
 from smtpverify.trust_file import read_trust_file
 from tests.bed import HOST, Behaviour, Server, Starttls, Tls, World
 from tests.gate import OTHER_PIN, pin_of
@@ -334,6 +335,8 @@ def test_the_switch_is_off(value: str | None) -> None:
         ({"SMTPVERIFY_CAFILE": "ca.pem"}, "SMTPVERIFY_CAFILE: an absolute path is wanted, not 'ca.pem'"),
         ({"SMTPVERIFY_CAFILE": "/absent.pem"}, "roots: /absent.pem: "),
         ({"SMTPVERIFY_TRUST_FILE": "/absent"}, "trust file: /absent: "),
+        ({"SMTPVERIFY_KNOWN_HOSTS": "a"}, "SMTPVERIFY_KNOWN_HOSTS: an absolute path is wanted, not 'a'"),
+        ({"SMTPVERIFY_KNOWN_HOSTS": "/dev/null"}, "known hosts: /dev/null: it is no file"),
         ({"SMTPVERIFY_PIN": "sha256:00"}, "pin 'sha256:00': "),
     ],
 )
@@ -578,6 +581,39 @@ def test_trust_from_the_command_line(smtp_server: ServerFactory, world: World, t
         assert sent or server.leaked() == []
 
 
+def test_known_hosts(
+    smtp_server: ServerFactory, world: World, tmp_path: Path, own_configuration: Path
+) -> None:
+    """The user's own, without being asked for; others, or none, by an option or by the environment."""
+    stranger, good = world.served("self_signed_leaf", "localhost"), world.good("localhost")
+    other = tmp_path / "other"
+    for path, issued in ((own_configuration / "smtpverify" / "known_hosts", stranger), (other, good)):
+        memory.remember_keys(str(path), "localhost", [Pin.parse(pin_of(issued))])
+    by_environment = {"SMTPVERIFY_KNOWN_HOSTS": str(other)}
+    for served, options, env, sent in (
+        (stranger, [], {}, 1),
+        (good, [], {}, 0),
+        (stranger, ["--known-hosts", "none"], {}, 0),
+        (good, ["--known-hosts", "none"], {}, 1),
+        (stranger, ["--known-hosts", other], {}, 0),
+        (good, ["--known-hosts", other], {}, 1),
+        (stranger, [], by_environment, 0),
+        (stranger, ["--known-hosts", "none"], by_environment, 0),
+        (good, [], by_environment, 1),
+    ):
+        with smtp_server(starttls_server, certificate=served) as server:
+            mail(run, "starttls", server, tmp_path, *options, env=env)
+        assert (len(server.messages), len(passwords(server))) == (sent, sent), (options, env)
+        assert sent or server.leaked() == []
+
+
+def test_without_known_hosts_none_are_named(tmp_path: Path) -> None:
+    """Nothing in the environment speaks of a file that is not there."""
+    assert "KNOWN_HOSTS" not in run("--print-environment").stdout
+    memory.remember_tls(user_known_hosts(), "localhost", 25)
+    assert f"export SMTPVERIFY_KNOWN_HOSTS={user_known_hosts()}\n" in run("--print-environment").stdout
+
+
 def test_paths_are_those_of_the_place_where_it_was_run(
     smtp_server: ServerFactory, world: World, tmp_path: Path
 ) -> None:
@@ -727,6 +763,7 @@ def test_the_program_takes_our_place_where_it_can(platform: str, monkeypatch: py
         cafile=None,
         pin=None,
         trust_file=None,
+        known_hosts=None,
         require_tls=True,
         allow_plaintext_login=False,
         print_environment=False,

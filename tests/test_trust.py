@@ -499,6 +499,7 @@ def full(world: World, tmp_path: Path) -> dict[str, Any]:
         "roots": world.root_file,
         "pins": [PIN],
         "pins_only": True,
+        "known_hosts": tmp_path / "known",
         "client_cert": certificate,
         "client_key": key,
         "client_key_password": "s3cret",
@@ -520,6 +521,7 @@ def test_each_argument_makes_a_difference(full: dict[str, Any], world: World, tm
         "roots": world.unknown_file,
         "pins": [PIN, PIN],
         "pins_only": False,
+        "known_hosts": None,
         "client_cert": together,
         "client_key_password": b"s3cret",
         "minimum_version": ssl.TLSVersion.TLSv1_2,
@@ -529,7 +531,7 @@ def test_each_argument_makes_a_difference(full: dict[str, Any], world: World, tm
     assert Trust(**{**full, "client_cert": together}) != Trust(
         **{**full, "client_cert": together, "client_key": None}
     )
-    assert {field.name for field in dataclasses.fields(Trust)} - {"_files"} == set(full)
+    assert {field.name for field in dataclasses.fields(Trust)} - {"_files", "keys_from"} == set(full)
 
 
 def test_replace(full: dict[str, Any]) -> None:
@@ -553,6 +555,7 @@ def test_the_password_does_not_show(full: dict[str, Any]) -> None:
     assert "s3cret" not in f"{trust} {trust!r}"
     assert repr(trust) == (
         f"Trust(roots={str(full['roots'])!r}, pins=({Pin.parse(PIN)!r},), pins_only=True, "
+        f"known_hosts={str(full['known_hosts'])!r}, "
         f"client_cert={str(full['client_cert'])!r}, client_key={str(full['client_key'])!r}, "
         f"minimum_version={ssl.TLSVersion.TLSv1_3!r})"
     )

@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "CommandError", "main", "whole_parser"]
 COMMANDS = {
     "check": "tell why a server is refused, or that it is verified",
     "pin": "print a server's pins, and who vouches for them",
+    "trust": "remember the key of a server that no CA vouches for, once you have compared it",
     "login": "log in to a relay, send nothing, and say by which mechanism",
     "send": "send a message, as sendmail does, to a relay that is verified",
     "explain": "tell what a relay URL means, without connecting",

@@ -27,7 +27,7 @@ from ._table import Cell, print_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..tls.diagnosis import Diagnosis
+    from ..tls.evidence import Diagnosis
     from ..tls.identity import PeerIdentity
     from ._demo_certs import Certificates
     from ._screen import Screen

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..relay import Relay
     from ..smtp.replies import Reply
-    from ..tls.diagnosis import Diagnosis
+    from ..tls.evidence import Diagnosis
     from ..tls.identity import PeerIdentity
     from ..tls.trust import Trust
 

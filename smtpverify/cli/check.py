@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PinFormatError, SMTPVerifyError, printable
 from ..relay import Relay
+from ..tls.names import reference_identifier
 from ..tls.pins import Pin
 from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
     from ..tls.x509 import Certificate
 
-__all__ = ["add_trust_arguments", "configure", "read_relays", "run", "seconds", "trust_of"]
+__all__ = [
+    "add_known_hosts_argument",
+    "add_trust_arguments",
+    "configure",
+    "known_hosts_of",
+    "read_relays",
+    "run",
+    "seconds",
+    "trust_of",
+]
 
 _DESCRIPTION = """\
 Connects to each relay as the library does, and tells what happened at each step,
@@ -81,6 +91,7 @@ def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | Non
     parser.add_argument(
         "--pin", metavar="PIN", action="append", default=[], help="demand a pin; may be repeated"
     )
+    add_known_hosts_argument(parser)
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -88,6 +99,19 @@ def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | Non
         metavar="SECONDS",
         help=f"for each step (default: {timeout or 'those of RFC 5321'})",
     )
+
+
+def add_known_hosts_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for `known_hosts_of`."""
+    parser.add_argument(
+        "--known-hosts", metavar="FILE", help="those in FILE in place of your own; none for none at all"
+    )
+
+
+def known_hosts_of(arguments: argparse.Namespace) -> str | bool:
+    """The known hosts that the options ask for, as for a `Trust`."""
+    given: str | None = arguments.known_hosts
+    return True if given is None else False if given == "none" else given
 
 
 def seconds(text: str) -> float:
@@ -131,8 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
     return _status([found] if not arguments.all else _by_host(found), any_will_do=arguments.all)
 
 
-def read_relays(arguments: argparse.Namespace) -> list[Relay]:
+def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> list[Relay]:
     """The relays of the command line.
+
+    Args:
+        arguments: the command's.
+        trust: of the relays; that of the options if None.
 
     Raises:
         CommandError: there is none, or one can't be used.
@@ -146,7 +174,7 @@ def read_relays(arguments: argparse.Namespace) -> list[Relay]:
                 ]
         if not texts:
             raise CommandError("no relay was given", EX_USAGE)
-        trust = trust_of(arguments)
+        trust = trust or trust_of(arguments)
         return [
             relay
             for text in texts
@@ -161,7 +189,7 @@ def read_relays(arguments: argparse.Namespace) -> list[Relay]:
 
 def trust_of(arguments: argparse.Namespace) -> Trust:
     """The trust that the options ask for."""
-    return Trust(arguments.cafile, pins=arguments.pin)
+    return Trust(arguments.cafile, pins=arguments.pin, known_hosts=known_hosts_of(arguments))
 
 
 def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:
@@ -266,7 +294,7 @@ def _evidence(findings: Findings) -> Iterable[tuple[str, Sequence[str]]]:
         ],
     )
     if chain:
-        yield "trust", [_source(findings.relay.trust)]
+        yield "trust", [_source(findings.relay)]
         yield "pins", [f"{pin}{_READERS.get(name, '')}" for name, pin in _spellings(chain[0]).items()]
     if findings.extensions:
         yield "extensions", [" ".join(name.upper() for name in findings.extensions)]
@@ -282,7 +310,10 @@ def _left(findings: Findings, certificate: Certificate) -> str:
     return "expired" if days < 0 else f"{days} days left"
 
 
-def _source(trust: Trust) -> str:
+def _source(relay: Relay) -> str:
+    trust = relay.trust.for_host(reference_identifier(relay.server_name or relay.host))
+    if trust.keys_from is not None:
+        return f"the known hosts ({printable(trust.keys_from)})"
     if trust.pins_only:
         return "the pins alone"
     number = len(trust.pins)
@@ -348,7 +379,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             }
             for each in chain
         ],
-        "trust": _source(findings.relay.trust),
+        "trust": _source(findings.relay),
         "pins": _spellings(chain[0]) if chain else {},
         "extensions": findings.extensions,
         "mechanisms": list(findings.mechanisms),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..environment import Settings, startup_directory
 from ..errors import SMTPVerifyError
+from ..tls.known_hosts import user_known_hosts
 from ..tls.pins import Pin
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 
@@ -57,6 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="besides, the server's certificate must bear this pin, or another that is given",
     )
     parser.add_argument("--trust-file", metavar="FILE", help="whom to trust by host, see below")
+    parser.add_argument(
+        "--known-hosts", metavar="FILE", help="those in FILE in place of your own; none for none at all"
+    )
     parser.add_argument(
         "--require-tls", action="store_true", help="let no mail go in plaintext to another machine"
     )
@@ -118,6 +122,7 @@ def _variables(arguments: argparse.Namespace) -> dict[str, str]:
             if getattr(arguments, name):
                 given[name] = True
         settings = replace(Settings.from_environment(os.environ), **given)
+        settings = replace(settings, known_hosts=_known_hosts(arguments, settings.known_hosts))
         settings.trusts()  # now, and not when the program wants to send
     except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
@@ -126,6 +131,14 @@ def _variables(arguments: argparse.Namespace) -> dict[str, str]:
     if os.pathsep in startup_directory():
         raise CommandError(f"{startup_directory()}: PYTHONPATH can't hold a '{os.pathsep}'", EX_UNAVAILABLE)
     return settings.to_environment(os.environ)
+
+
+def _known_hosts(arguments: argparse.Namespace, before: str | None) -> str | None:
+    """The path of the known hosts: as asked for, as said before, or the user's own where there are any."""
+    if arguments.known_hosts is not None:
+        return None if arguments.known_hosts == "none" else os.path.abspath(arguments.known_hosts)
+    own = user_known_hosts()
+    return before or (own if os.path.exists(own) else None)
 
 
 def _become(command: list[str], environment: Mapping[str, str]) -> int:

@@ -16,6 +16,7 @@ from ..errors import (
     PlaintextInjectionError,
     SMTPVerifyError,
     STARTTLSRefusedError,
+    TLSDowngradeError,
     TLSHandshakeError,
     TLSRequiredError,
 )
@@ -75,7 +76,7 @@ def may_fall_back(mode: Mode, error: BaseException) -> bool:
         mode: the scheme's mode.
         error: what ended the try.
     """
-    if isinstance(error, (PeerVerificationError, PlaintextInjectionError)):
+    if isinstance(error, (PeerVerificationError, PlaintextInjectionError, TLSDowngradeError)):
         return False
     if mode is Mode.STARTTLS_IF_OFFERED:
         # Not for a server that is away: plaintext would find it so too.

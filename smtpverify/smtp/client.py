@@ -15,7 +15,7 @@ import sys
 from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PlaintextFallbackWarning, RelayURLError
+from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
 from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
 from ..tls.context import create_context
@@ -23,6 +23,7 @@ from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust, trust_given
 from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
+from .downgrade import downgrade, keep_in_mind
 from .endpoints import port_number, prepare
 from .mailing import Mailing
 from .secrecy import veiled
@@ -72,6 +73,8 @@ class SMTP(Mailing):
         RelayURLError: `host` can't be used; nothing was sent.
         PeerVerificationError: the server is not whom we asked for; nothing was sent to it.
         TLSRequiredError, TLSHandshakeError: there was no TLS to be had.
+        TLSDowngradeError: nor under an opportunistic URL, and it is known to have been.
+        TrustError: the known hosts can't be read.
         smtplib.SMTPConnectError: a greeting other than 220.
     """
 
@@ -162,6 +165,9 @@ class SMTP(Mailing):
         self._forget_connection()
         self._attempt = attempt
         if failure is not None and attempt.mode is Mode.PLAINTEXT:
+            reason = downgrade(relay.trust, self._server_name(), attempt.port)
+            if reason is not None:
+                raise self._failed(TLSDowngradeError, *reason)
             self._warn(
                 PlaintextFallbackWarning,
                 f"{relay}: going on in plaintext, since {failure}; "
@@ -173,6 +179,10 @@ class SMTP(Mailing):
             if not 200 <= code <= 299:
                 raise smtplib.SMTPHeloError(code, message)
             self._start_tls(self._callers_context(), relay.trust)
+            if relay.mode is Mode.STARTTLS_IF_OFFERED:
+                problem = keep_in_mind(relay.trust, self._server_name(), attempt.port)
+                if problem is not None:
+                    self._warn(KnownHostsWarning, problem)
         self._secured_by_scheme = relay.mode.uses_tls and attempt.mode.uses_tls
         if self._secured_by_scheme:
             self._judge_socket()

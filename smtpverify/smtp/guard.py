@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..tls.causes import Cause
 from ..tls.context import create_context
-from ..tls.diagnosis import Diagnosis
+from ..tls.evidence import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
 from .secrecy import holds_auth

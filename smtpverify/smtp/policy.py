@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import ReferenceIdentifierError, printable
-from ..tls.names import reference_identifier, split_host_port
+from ..errors import ReferenceIdentifierError
+from ..tls.names import reference_identifier
 from ..tls.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Policy", "host_key"]
+__all__ = ["Policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +31,25 @@ class Policy:
     allow_plaintext_login: bool
 
     def trust_for(self, name: str | bytes) -> Trust:
-        """What is believed of the server that has to prove to be this."""
-        key = _reference_text(name)
+        """What is believed of the server that has to prove to be this.
+
+        Raises:
+            TrustError: the known hosts can't be read.
+        """
+        try:
+            reference = reference_identifier(name)
+        except ReferenceIdentifierError:  # a path, or nothing that a certificate could be for
+            reference = None
         for by_host, others in self.trusts:
-            trust = by_host.get(key, others)
+            trust = others if reference is None else by_host.get(reference.text, others)
             if trust is not None:
-                return trust
+                return trust if reference is None else trust.for_host(reference)
         return Trust()
 
     def names(self, name: str | bytes) -> bool:
-        """Whether somebody gave a trust for this very host: plaintext proves nothing of what it says."""
-        key = _reference_text(name)
-        return any(key in by_host for by_host, _ in self.trusts)
-
-
-def _reference_text(name: str | bytes) -> str:
-    try:
-        return reference_identifier(name).text
-    except ReferenceIdentifierError:
-        return ""  # a path, or nothing that a certificate could be for: nobody can have named it
-
-
-def host_key(host: str) -> str:
-    """The reference identifier's text of a host that a trust is given for.
-
-    Raises:
-        ReferenceIdentifierError: it is neither a host name nor an address, or has a port.
-    """
-    if split_host_port(host)[1] is not None:
-        raise ReferenceIdentifierError(f"'{printable(host)}' has a port; a trust is for all ports of a host")
-    return reference_identifier(host).text
+        """Whether a trust was given for this very host, or its key is known: plaintext proves neither."""
+        try:
+            key = reference_identifier(name).text
+        except ReferenceIdentifierError:
+            return False
+        return any(key in by_host for by_host, _ in self.trusts) or self.trust_for(name).keys_from is not None

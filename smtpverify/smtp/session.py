@@ -23,7 +23,7 @@ from ..errors import (
     printable,
 )
 from ..tls.causes import Cause
-from ..tls.diagnosis import Diagnosis
+from ..tls.evidence import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls
 from .channel import Channel
 from .timeouts import Timeouts

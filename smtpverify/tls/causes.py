@@ -33,6 +33,7 @@ class Cause(enum.Enum):
     SESSION_RESUMED = "session resumed without verification"
     CONTEXT_NOT_VERIFYING = "TLS set up without verification"
     PIN_MISMATCH = "pin mismatch"
+    KNOWN_KEY_CHANGED = "key of a known host changed"
     VERSION_TOO_OLD = "TLS version too old"
     NO_COMMON_CIPHER = "no common cipher"
     SERVER_NAME_UNKNOWN = "server does not know the name"
@@ -42,6 +43,7 @@ class Cause(enum.Enum):
     PLAINTEXT_INJECTED = "plaintext behind the change to TLS"
     STARTTLS_NOT_OFFERED = "STARTTLS not offered"
     STARTTLS_REFUSED = "STARTTLS refused"
+    TLS_DOWNGRADE = "TLS no longer offered"
     NO_GREETING = "no greeting"
     BROKEN_OFF = "handshake broken off"
 

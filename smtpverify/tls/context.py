@@ -239,8 +239,14 @@ class VerifyingContext(StockContext):
             ReferenceIdentifierError: `server_hostname` is neither a name nor an address.
             PeerVerificationError: the peer is not whom we asked for; the socket is closed.
             TLSHandshakeError: the handshake broke off; the socket is closed.
+            TrustError: the known hosts can't be read.
         """
         reference = self._reference(server_side, server_hostname, session)
+        chosen = self._for(reference)
+        if chosen is not self:
+            return chosen.wrap_socket(
+                sock, False, do_handshake_on_connect, suppress_ragged_eofs, server_hostname
+            )
         wrapped: Any = super().wrap_socket(sock, False, False, suppress_ragged_eofs, reference.text)
         wrapped._reference, wrapped._trust = reference, self.trust
         wrapped.do_handshake_on_connect = do_handshake_on_connect
@@ -261,6 +267,9 @@ class VerifyingContext(StockContext):
     ) -> VerifyingObject:
         """As `ssl.SSLContext.wrap_bio`, for clients; raises as `wrap_socket`."""
         reference = self._reference(server_side, server_hostname, session)
+        chosen = self._for(reference)
+        if chosen is not self:
+            return chosen.wrap_bio(incoming, outgoing, False, server_hostname)
         wrapped: Any = super().wrap_bio(incoming, outgoing, False, reference.text)
         wrapped._reference, wrapped._trust = reference, self.trust
         return wrapped  # type: ignore[no-any-return]
@@ -277,6 +286,11 @@ class VerifyingContext(StockContext):
         if self._settings() != self._born:
             raise InsecureContextError("the context was changed behind its back; it is of no use any more")
         return reference_identifier(server_hostname)
+
+    def _for(self, reference: ReferenceIdentifier) -> VerifyingContext:
+        """The context for one host: another than this where it has a key among the known hosts."""
+        trust = self.trust.for_host(reference)
+        return self if trust is self.trust else create_context(trust)
 
     def _settings(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _SETTINGS)

@@ -1,19 +1,17 @@
-"""A failed handshake -> what happened, the evidence, and what to do.
+"""A failed handshake -> what happened, and what to do, as an error of ours.
 
 The evidence is the chain that the peer itself sent on the connection that failed, and OpenSSL's verdict
-on it. What comes from the peer is escaped here, so that a `Diagnosis` may go to a log as it stands.
+on it.
 """
 
 from __future__ import annotations
 
 import datetime
 import ssl
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     CertificateExpiredError,
-    CertificateFormatError,
     HostnameMismatchError,
     PeerVerificationError,
     PinMismatchError,
@@ -23,103 +21,21 @@ from ..errors import (
     printable,
 )
 from .causes import Cause, explain_reason, explain_verdict
+from .evidence import read, words_of
 from .names import IdentifierKind, u_labels
 from .pins import Pin
-from .x509 import Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from .names import ReferenceIdentifier
+    from .evidence import Evidence
+    from .x509 import Certificate
 
-__all__ = ["Diagnosis", "Evidence", "handshake_failure", "name_mismatch", "pin_mismatch", "untrusted"]
+__all__ = ["handshake_failure", "key_changed", "name_mismatch", "pin_mismatch", "untrusted"]
 
 # What of a certificate a summary shows, which is one line of a log; the `Diagnosis` has the rest.
 _NAMES_SHOWN = 10
 _LENGTH_SHOWN = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found out about a peer that was refused. Every text is escaped and of one line.
-
-    Attributes:
-        cause: the cause, as an enum.
-        summary: what happened, in a sentence without the host.
-        remedy: what to do, in a sentence or two.
-        names: the presented identifiers, as text, in the order of the certificate.
-        subject, issuer: of the peer's certificate, or None where there was none.
-        not_before, not_after: its validity, aware datetimes in UTC, or None.
-        sha256: its fingerprint as a pin (`sha256:…`), or None.
-        spki_pin: its public key's (`spki-sha256:…`), or None.
-        chain: the certificates in DER as the peer sent them, its own first; unescaped, of course.
-        verify_code, verify_message: OpenSSL's verdict, 0 and "" where it gave none.
-        openssl_message: the text of the error below, or "".
-        expected_pins: the pins of which none matched.
-    """
-
-    cause: Cause
-    summary: str
-    remedy: str
-    names: tuple[str, ...] = ()
-    subject: str | None = None
-    issuer: str | None = None
-    not_before: datetime.datetime | None = None
-    not_after: datetime.datetime | None = None
-    sha256: str | None = None
-    spki_pin: str | None = None
-    chain: tuple[bytes, ...] = field(default=(), repr=False)
-    verify_code: int = 0
-    verify_message: str = ""
-    openssl_message: str = ""
-    expected_pins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a connection gives to judge by.
-
-    Attributes:
-        reference: whom the client wanted.
-        chain: what the peer sent, DER, its own certificate first.
-        roots: gives the trusted roots in DER; asked on failure only.
-        error: the error that ended the handshake, or None where one of our checks did.
-    """
-
-    reference: ReferenceIdentifier
-    chain: Sequence[bytes] = ()
-    roots: Callable[[], list[bytes]] = list
-    error: BaseException | None = None
-
-    def leaf(self) -> Certificate | None:
-        """The peer's own certificate, or None where it sent none that can be read."""
-        return _read(self.chain[0]) if self.chain else None
-
-    def diagnosis(self, cause: Cause, summary: str, remedy: str, pins: Sequence[Pin] = ()) -> Diagnosis:
-        """What is to be told of it; `pins` are those of which none matched."""
-        leaf = self.leaf()
-        shown: dict[str, Any] = {}
-        if leaf is not None:
-            shown = {
-                "names": tuple(map(str, leaf.san)),
-                "subject": str(leaf.subject),
-                "issuer": str(leaf.issuer),
-                "not_before": leaf.not_before,
-                "not_after": leaf.not_after,
-                "sha256": str(Pin.of_certificate(leaf)),
-                "spki_pin": str(Pin.of_spki(leaf)),
-            }
-        return Diagnosis(
-            cause,
-            summary,
-            remedy,
-            chain=tuple(self.chain),
-            verify_code=getattr(self.error, "verify_code", 0),
-            verify_message=printable(getattr(self.error, "verify_message", "")),
-            openssl_message=printable(_text(self.error)) if self.error else "",
-            expected_pins=tuple(map(str, pins)),
-            **shown,
-        )
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -186,6 +102,38 @@ def _short(text: object) -> str:
 
 def pin_mismatch(evidence: Evidence, leaf: Certificate, pins: Sequence[Pin]) -> PinMismatchError:
     """The error for a certificate that bears none of the pins."""
+    summary = (
+        f"the certificate is not the pinned one: expected {' or '.join(map(str, pins))}, "
+        f"seen {_seen(leaf, pins)}"
+    )
+    remedy = (
+        "Ask the server's administrator whether the certificate was changed, and only then change the pin. "
+        "A pin of the public key survives renewals that keep the key."
+    )
+    diagnosis = evidence.diagnosis(Cause.PIN_MISMATCH, summary, remedy, pins)
+    return PinMismatchError(summary, host=evidence.reference.text, diagnosis=diagnosis)
+
+
+def key_changed(
+    evidence: Evidence, leaf: Certificate, pins: Sequence[Pin], known_hosts: str
+) -> PinMismatchError:
+    """The error for a server that the known hosts know by other keys; `known_hosts` is their file."""
+    host = evidence.reference.text
+    summary = (
+        f"the server's key is not the one that it is known by: known is {' and '.join(map(str, pins))}, "
+        f"shown was {_seen(leaf, pins)}"
+    )
+    remedy = (
+        "Somebody may be between you and the server, or it has a new key. Ask its administrator; if so, "
+        f"'smtpverify trust' puts the new one in the place of the old. If a CA vouches for the server now, "
+        f"'smtpverify trust --forget {host}' strikes the old one from {printable(known_hosts)}."
+    )
+    diagnosis = evidence.diagnosis(Cause.KNOWN_KEY_CHANGED, summary, remedy, pins)
+    return PinMismatchError(summary, host=host, diagnosis=diagnosis)
+
+
+def _seen(leaf: Certificate, pins: Sequence[Pin]) -> str:
+    """What the certificate bears in the place of each pin."""
     seen = [
         str(
             Pin.of_certificate(leaf, pin.algorithm)
@@ -194,16 +142,7 @@ def pin_mismatch(evidence: Evidence, leaf: Certificate, pins: Sequence[Pin]) -> 
         )
         for pin in pins
     ]
-    summary = (
-        f"the certificate is not the pinned one: expected {' or '.join(map(str, pins))}, "
-        f"seen {', '.join(dict.fromkeys(seen))}"
-    )
-    remedy = (
-        "Ask the server's administrator whether the certificate was changed, and only then change the pin. "
-        "A pin of the public key survives renewals that keep the key."
-    )
-    diagnosis = evidence.diagnosis(Cause.PIN_MISMATCH, summary, remedy, pins)
-    return PinMismatchError(summary, host=evidence.reference.text, diagnosis=diagnosis)
+    return ", ".join(dict.fromkeys(seen))
 
 
 # --- the chain -----------------------------------------------------------------------------------
@@ -253,7 +192,7 @@ _MALFORMED = (
 
 def _outside_validity(evidence: Evidence, *, expired: bool) -> CertificateExpiredError:
     now = datetime.datetime.now(datetime.timezone.utc)
-    certificates = [certificate for der in evidence.chain if (certificate := _read(der))]
+    certificates = [certificate for der in evidence.chain if (certificate := read(der))]
     # OpenSSL does not say which of the chain it was; of an expired root that was not sent, nothing is known.
     guilty = next(
         (each for each in certificates if (each.not_after < now if expired else each.not_before > now)), None
@@ -297,11 +236,12 @@ def _self_signed(leaf: Certificate, evidence: Evidence, *, alone: bool) -> tuple
     if alone:
         remedy = (
             "Have a certificate issued by a CA. Or, once the administrator has confirmed the fingerprint, "
+            f"pin it in the URL: pin-only={Pin.of_certificate(leaf)}; or have 'smtpverify trust' remember it."
         )
         return (
             Cause.SELF_SIGNED_LEAF,
             f"the certificate is self-signed ({_short(leaf.subject)}): nobody vouches for it",
-            f"{remedy}pin it in the URL: pin-only={Pin.of_certificate(leaf)}",
+            remedy,
         )
     root = _linked(leaf, evidence)[-1]
     return (
@@ -323,7 +263,7 @@ def _no_issuer(leaf: Certificate, evidence: Evidence) -> tuple[Cause, str, str]:
     missing = top.issuer
     organisations = set(missing.values("O"))
     kin = organisations and any(
-        organisations & set(root.subject.values("O")) for der in evidence.roots() if (root := _read(der))
+        organisations & set(root.subject.values("O")) for der in evidence.roots() if (root := read(der))
     )
     issuer = _short(missing)
     if kin or (len(linked) == 1 and leaf.ca_issuers):
@@ -349,7 +289,7 @@ def _no_issuer(leaf: Certificate, evidence: Evidence) -> tuple[Cause, str, str]:
 
 def _linked(leaf: Certificate, evidence: Evidence) -> list[Certificate]:
     """The leaf and those of its issuers that the peer sent, in order."""
-    others = [certificate for der in evidence.chain[1:] if (certificate := _read(der))]
+    others = [certificate for der in evidence.chain[1:] if (certificate := read(der))]
     linked = [leaf]
     while not linked[-1].self_issued:
         issuer = next((each for each in others if each.subject == linked[-1].issuer), None)
@@ -378,22 +318,9 @@ def handshake_failure(evidence: Evidence) -> PeerVerificationError | TLSHandshak
     if cause is Cause.NO_COMMON_CIPHER and evidence.chain:
         # Who has shown its certificate has agreed on a cipher: it wants ours (RFC 5246 7.4.6).
         cause, what, remedy = explain_reason("TLSV13_ALERT_CERTIFICATE_REQUIRED")
-    said = reason or getattr(error, "strerror", None) or _text(error) or type(error).__name__
+    said = reason or getattr(error, "strerror", None) or words_of(error) or type(error).__name__
     summary = f"{what} ({printable(said)})"
     diagnosis = evidence.diagnosis(cause, summary, remedy)
     failure = TLSHandshakeError(summary, host=evidence.reference.text, diagnosis=diagnosis)
     failure.reason = reason
     return failure
-
-
-def _text(error: BaseException | None) -> str:
-    args: Sequence[object] = getattr(error, "args", ())
-    return str(args[0] if len(args) == 1 else error)  # ssl.SSLError("…") would print as a tuple
-
-
-def _read(der: bytes) -> Certificate | None:
-    """A certificate for show; None where it can't be read, which is a verdict for others to give."""
-    try:
-        return Certificate.from_der(der)
-    except CertificateFormatError:
-        return None

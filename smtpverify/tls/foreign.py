@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InsecureContextError, SMTPVerifyError, printable
 from .causes import Cause, explain_verdict
 from .context import VerifyingContext, VerifyingSocket, create_context
-from .diagnosis import Evidence, handshake_failure, untrusted
+from .diagnosis import handshake_failure, untrusted
+from .evidence import Evidence
 from .identity import PeerIdentity, evidence_of, is_recent, judge, port_of
 from .names import reference_identifier
 from .pins import find_pin
@@ -104,35 +105,39 @@ def secure(
         chain_suffices: take a context that verifies the chain and leaves the name to us.
 
     Raises:
-        InsecureContextError: the context does not verify, or the trust has roots, a client certificate
-            or `pins_only` of its own.
+        InsecureContextError: the context does not verify, or the trust has roots, a client certificate,
+            `pins_only` or a known key of its own.
         ReferenceIdentifierError: `server_hostname` is neither a name nor an address.
         PeerVerificationError, TLSHandshakeError: as `VerifyingContext.wrap_socket`.
     """
     wrapped: ssl.SSLSocket
     try:
+        reference = reference_identifier(server_hostname)
+        trust = trust.for_host(reference)
         if context is None:
             context = create_context(trust)
         if not (chain_suffices and verifies_chain(context)):
             check_context(context)
-        _check_agreement(context, trust)
+        _check_agreement(context, trust, reference)
         if isinstance(context, VerifyingContext):
             wrapped = context.wrap_socket(sock, server_hostname=server_hostname)
         else:
-            wrapped = _wrap(sock, reference_identifier(server_hostname), context)
+            wrapped = _wrap(sock, reference, context)
     except BaseException:
         sock.close()
         raise
     return wrapped, identify(wrapped, server_hostname, trust)
 
 
-def _check_agreement(context: ssl.SSLContext, trust: Trust) -> None:
+def _check_agreement(context: ssl.SSLContext, trust: Trust, reference: ReferenceIdentifier) -> None:
     """Refuse a context beside a trust that says something else of what a context decides."""
-    for name in ("roots", "client_cert", "pins_only"):
+    of_context = context.trust.for_host(reference) if isinstance(context, VerifyingContext) else None
+    for name in ("keys_from", "roots", "client_cert", "pins_only"):
         said = getattr(trust, name)
-        if said and not (isinstance(context, VerifyingContext) and getattr(context.trust, name) == said):
+        if said and getattr(of_context, name, None) != said:
+            what = "known hosts with a key for the server" if name == "keys_from" else name
             raise InsecureContextError(
-                f"context: the trust, or the relay URL, gives {name} too; leave one of them out"
+                f"context: the trust, or the relay URL, gives {what} too; leave one of them out"
             )
 
 
@@ -175,6 +180,7 @@ def identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdent
 
 def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdentity:
     reference = reference_identifier(server_hostname)
+    trust = trust.for_host(reference)
     if not isinstance(sock, ssl.SSLSocket):
         raise untrusted(
             Evidence(reference),

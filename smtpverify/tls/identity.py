@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CertificateFormatError
 from .causes import Cause
-from .diagnosis import Evidence, name_mismatch, pin_mismatch, untrusted
+from .diagnosis import key_changed, name_mismatch, pin_mismatch, untrusted
+from .evidence import Evidence
 from .names import ReferenceIdentifier, find_match
 from .pins import Pin, find_pin
 from .x509 import Certificate
@@ -66,7 +67,8 @@ def judge(connection: Any, reference: ReferenceIdentifier, trust: Trust) -> Peer
     Args:
         connection: an `ssl.SSLSocket` or `ssl.SSLObject` after its handshake.
         reference: whom the peer must prove to be.
-        trust: its pins and its minimum version count; the chain was OpenSSL's business.
+        trust: its pins and its minimum version count; the chain was OpenSSL's business. Of one with known
+            hosts, that `for_host()`.
 
     Raises:
         PeerVerificationError: the peer is somebody else, or proved nothing.
@@ -104,6 +106,8 @@ def judge(connection: Any, reference: ReferenceIdentifier, trust: Trust) -> Peer
         raise name_mismatch(evidence(), leaf)
     pin = find_pin(trust.pins, leaf)
     if trust.pins and pin is None:
+        if trust.keys_from is not None:
+            raise key_changed(evidence(), leaf, trust.pins, trust.keys_from)
         raise pin_mismatch(evidence(), leaf, trust.pins)
     version = connection.version()
     if not is_recent(version, trust):

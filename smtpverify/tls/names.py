@@ -24,6 +24,7 @@ __all__ = [
     "PresentedIdentifier",
     "ReferenceIdentifier",
     "find_match",
+    "host_key",
     "reference_identifier",
     "split_host_port",
     "u_labels",
@@ -127,6 +128,17 @@ def reference_identifier(host: str | bytes) -> ReferenceIdentifier:
     if problem := _name_problem(name, labels):
         raise _refused(given, problem)
     return ReferenceIdentifier(IdentifierKind.DNS, name, given)
+
+
+def host_key(host: str) -> str:
+    """The reference identifier's text of a host that something is said of, for all of its ports.
+
+    Raises:
+        ReferenceIdentifierError: it is neither a host name nor an address, or has a port.
+    """
+    if split_host_port(host)[1] is not None:
+        raise ReferenceIdentifierError(f"'{printable(host)}' has a port; a trust is for all ports of a host")
+    return reference_identifier(host).text
 
 
 def split_host_port(text: str) -> tuple[str, str | None]:

@@ -2,7 +2,8 @@
 
 Roots, pins, the client's own certificate and the oldest TLS version are told once, checked at once
 (files are read here, so that a missing one fails before any packet), and compare by content: equal
-trust means the same cached context. A file that has changed on disk makes for another `Trust`.
+trust means the same cached context. A file that has changed on disk makes for another `Trust`; but for
+the known hosts, which are asked anew for each connection.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import TrustError, printable
+from .known_hosts import read_known_hosts, user_known_hosts
 from .pins import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ssl import SSLContext as StockContext
+
+    from .names import ReferenceIdentifier
 
     StrPath = str | os.PathLike[str]
 else:
@@ -56,6 +60,10 @@ class Trust:
         pins: pins (`Pin`, or text for `Pin.parse`) of which the peer must bear one, *on top of* a
             verified chain and name.
         pins_only: the pins stand *in place of* chain, name and dates: for a self-signed server.
+        known_hosts: path of a file that says by which keys servers are known for which no CA vouches, and
+            keeps in mind who has offered TLS (see `smtpverify trust`); True for the user's own,
+            `$XDG_CONFIG_HOME/smtpverify/known_hosts`. A key in it stands in place of chain and name for its
+            host alone, and not where there are pins. The file need not exist.
         client_cert: PEM file with the client's certificate and its chain.
         client_key: PEM file with its private key; None where `client_cert` holds it.
         client_key_password: password of the key (str or bytes).
@@ -69,10 +77,12 @@ class Trust:
     roots: str | None
     pins: tuple[Pin, ...]
     pins_only: bool
+    known_hosts: str | None
     client_cert: str | None
     client_key: str | None
     client_key_password: str | bytes | None = field(repr=False)
     minimum_version: ssl.TLSVersion
+    keys_from: str | None = field(init=False, repr=False)  # the known hosts, where the pins are from there
     _files: tuple[object, ...] = field(init=False, repr=False)
 
     def __init__(
@@ -81,6 +91,7 @@ class Trust:
         *,
         pins: Iterable[Pin | str] | Pin | str = (),
         pins_only: bool = False,
+        known_hosts: StrPath | bool | None = None,
         client_cert: StrPath | None = None,
         client_key: StrPath | None = None,
         client_key_password: str | bytes | None = None,
@@ -92,6 +103,10 @@ class Trust:
         put("roots", _path("roots", roots))
         put("pins", _pins(pins))
         put("pins_only", bool(pins_only))
+        if isinstance(known_hosts, bool):
+            known_hosts = user_known_hosts() if known_hosts else None
+        put("known_hosts", _path("known_hosts", known_hosts))
+        put("keys_from", None)
         put("client_cert", _path("client_cert", client_cert))
         put("client_key", _path("client_key", client_key))
         put("client_key_password", client_key_password)
@@ -110,6 +125,21 @@ class Trust:
         _checked(self.roots, roots_state)
         if self.client_cert is not None:
             _checked_client_certificate(self)
+        if self.known_hosts is not None:
+            read_known_hosts(self.known_hosts)
+
+    def for_host(self, reference: ReferenceIdentifier) -> Trust:
+        """What is believed of one host: where it has keys among the known hosts, those in place of a chain.
+
+        Pins that were given say already which key it has.
+
+        Raises:
+            TrustError: the known hosts can't be read any more.
+        """
+        if self.known_hosts is None or self.pins:
+            return self
+        keys = read_known_hosts(self.known_hosts).keys.get(reference.text)
+        return self if keys is None else _with_keys(self, keys)
 
     def _client_files(self) -> tuple[str, ...]:
         return tuple(path for path in (self.client_cert, self.client_key) if path is not None)
@@ -210,6 +240,20 @@ def load_client_certificate(context: ssl.SSLContext, trust: Trust) -> None:
                 f"({reason or error})"
             )
         raise TrustError(f"client certificate: {problem}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _with_keys(trust: Trust, keys: tuple[Pin, ...]) -> Trust:
+    known = Trust(
+        pins=keys,
+        pins_only=True,
+        client_cert=trust.client_cert,
+        client_key=trust.client_key,
+        client_key_password=trust.client_key_password,
+        minimum_version=trust.minimum_version,
+    )
+    object.__setattr__(known, "keys_from", trust.known_hosts)
+    return known
 
 
 # Checking a file costs as much as loading it: once for each content is enough.

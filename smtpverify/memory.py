@@ -1,0 +1,171 @@
+"""What is learned of servers, written down: into the known hosts, at once and whole.
+
+Whoever reads the file meanwhile sees it as it was or as it is, and of several who write none undoes what
+another has written. Lines that are not concerned stay as they are, comments too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+import tempfile
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from .errors import TrustError, printable
+from .tls.known_hosts import Entry, entries, text_of
+from .tls.names import host_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .tls.pins import Pin
+
+__all__ = ["forget", "remember_keys", "remember_tls"]
+
+_PATIENCE = 10.0  # seconds: another who writes needs milliseconds
+_AGAIN = 0.01
+
+
+def remember_keys(path: str, host: str, pins: Sequence[Pin]) -> None:
+    """Write down the keys of a host, in the place of those that it may have.
+
+    Args:
+        path: of the known hosts; they and their directory are made if need be, for their owner alone.
+        host: a host name or an address, without a port.
+        pins: of which its certificate must bear one.
+
+    Raises:
+        TrustError: the file makes no sense, or can't be written; it is as it was.
+    """
+    name = host_key(host)
+    line = '"{}" = [{}]'.format(name, ", ".join(f'"{pin}"' for pin in pins))
+
+    def edit(text: str) -> str:
+        return _with(text, "keys", line, lambda entry: entry.host == name)
+
+    _change(path, edit)
+
+
+def remember_tls(path: str, host: str, port: int) -> None:
+    """Write down that TLS is on offer at a port of a host since today, unless that is known already.
+
+    Raises:
+        TrustError: as `remember_keys`.
+    """
+    name = host_key(host)
+    shown = f"[{name}]" if ":" in name else name
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    line = f'"{shown}:{port}" = {today.isoformat()}'
+
+    def edit(text: str) -> str:
+        if any((entry.host, entry.port) == (name, port) for entry in entries(text, path)):
+            return text
+        return _with(text, "tls", line, lambda entry: False)
+
+    _change(path, edit)
+
+
+def forget(path: str, host: str) -> bool:
+    """Strike all that is known of a host; tell whether there was anything.
+
+    Raises:
+        TrustError: as `remember_keys`.
+    """
+    name = host_key(host)
+    struck = False
+
+    def edit(text: str) -> str:
+        nonlocal struck
+        gone = {entry.number for entry in entries(text, path) if entry.host == name}
+        struck = bool(gone)
+        lines = enumerate(text.split("\n"), 1)
+        return "\n".join(line for number, line in lines if number not in gone)
+
+    _change(path, edit)
+    return struck
+
+
+def _with(text: str, table: str, line: str, replaces: Callable[[Entry], bool]) -> str:
+    """The text with a line in a table: in the place of another, or else as the last."""
+    lines = text.split("\n")
+    last = None
+    for entry in entries(text):
+        if entry.table == table:
+            last = entry.number
+            if entry.host and replaces(entry):
+                lines[last - 1] = line
+                return "\n".join(lines)
+    if last is None:
+        above = text.rstrip("\n")
+        return f"{above}\n\n[{table}]\n{line}\n" if above else f"[{table}]\n{line}\n"
+    return "\n".join([*lines[:last], line, *lines[last:]])
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def _change(path: str, edit: Callable[[str], str]) -> None:
+    path = os.path.realpath(path)  # a link to it stays one
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with _alone(f"{path}.lock"):
+            text = text_of(path)
+            list(entries(text, path))  # what makes no sense is not for us to write anew
+            changed = edit(text)
+            if changed != text:
+                _replace(path, changed)
+    except TrustError:  # an OSError too, as all of smtplib's
+        raise
+    except OSError as error:
+        raise TrustError(f"known hosts: {printable(path)}: {error.strerror or error}") from error
+
+
+def _replace(path: str, text: str) -> None:
+    directory, name = os.path.split(path)
+    descriptor, new = tempfile.mkstemp(prefix=f".{name}.", dir=directory)  # 0600
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Hold the lock that every writer takes. Its file stays: others may be waiting for it."""
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
+        end = monotonic() + _PATIENCE
+        while not _lock(file.fileno()):
+            if monotonic() > end:
+                raise TrustError(f"known hosts: {printable(path)}: another process holds it")
+            sleep(_AGAIN)
+        yield  # closing the file gives the lock back, as does the end of a process
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
