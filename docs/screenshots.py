@@ -22,6 +22,7 @@ from rich.text import Text
 
 from smtpverify import cli
 from tests.bed import HOST, Authority, Behaviour, Issued, Resolver, Server, Tls
+from tests.bed.certs import self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +44,22 @@ class Terminal(io.StringIO):
         return True
 
 
+class Person(Terminal):
+    """Who sits there, and says yes."""
+
+    def readline(self, _size: int = -1, /) -> str:  # type: ignore[override] # of StringIO
+        """As it would be typed, and shown."""
+        print("yes")
+        return "yes\n"
+
+
 def main() -> None:
     """Take them all."""
     ca = Authority.root("Example CA", "Example")
     pictures = {
         "check-verified": (CHECK, 110, 0, ca.issue(HOST, organisation="Example Mail")),
         "check-refused": (CHECK, 110, 1, ca.issue("www.example.net", organisation="Example Web")),
+        "trust": (f"smtpverify trust {HOST}:{PORT}", 110, 0, self_signed(HOST)),
         "demo": ("smtpverify demo", 84, 0, None),
     }
     IMAGES.mkdir(exist_ok=True)
@@ -85,8 +96,13 @@ def run(command: str, width: int, status: int) -> str:
     """What a command writes to a terminal; it must end with that status."""
     terminal = Terminal()
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    environment = {**plain, "TERM": "xterm-256color", "COLUMNS": str(width)}
-    with mock.patch.dict(os.environ, environment, clear=True), redirect_stdout(terminal):
+    known_hosts = str(Path.cwd() / ".config")  # not those of whoever takes the pictures
+    environment = {**plain, "TERM": "xterm-256color", "COLUMNS": str(width), "XDG_CONFIG_HOME": known_hosts}
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch("sys.stdin", Person()),
+        redirect_stdout(terminal),
+    ):
         ended = cli.main(shlex.split(command)[1:])
     if ended != status:
         raise AssertionError(f"{command}: status {ended}, not {status}:\n{terminal.getvalue()}")

@@ -153,6 +153,26 @@ def test_where_the_password_would_come_from(
     assert "s3cret" not in run.stdout + explain("--json", url, home=tmp_path, **environment).stdout
 
 
+def test_known_hosts(tmp_path: Path) -> None:
+    """What they say of the server, and of no other."""
+    file = tmp_path / "known"
+    file.write_text(f'[keys]\n"a.example" = "{PIN}"\n[tls]\n"b.example:25" = 2026-11-21\n')
+    file.chmod(0o600)
+    urls = [f"smtp+tls://{host}.example?known-hosts={file}" for host in "abc"]
+    run = explain("--dialect", "opensmtpd-2012", *urls, home=tmp_path)
+    by_key, by_memory, unknown = run.stdout.split("\n\n")
+    assert "    server       must bear the pin, whatever its name\n" in by_key
+    assert f"    pins         {PIN}\n    known hosts  {file}\n" in by_key
+    since = " " * 17 + "port 25 has offered TLS since 2026-11-21: no plaintext there any more\n"
+    assert f"    known hosts  {file}\n{since}" in by_memory
+    assert "must prove to be b.example" in by_memory
+    assert f"    known hosts  {file}\n    TLS " in unknown
+    told = json.loads(explain("--json", *urls, home=tmp_path).stdout)["relays"]
+    trusts = [relay["dialects"]["opensmtpd-2012"]["trust"] for relay in told]
+    assert [trust["known_hosts"]["tls_since"] for trust in trusts] == [{}, {"25": "2026-11-21"}, {}]
+    assert [trust["pins_only"] for trust in trusts] == [True, False, False]
+
+
 def test_a_password_in_the_url_is_not_shown(tmp_path: Path) -> None:
     url = "smtp+tls://alice:s3cret@mail.example.org?auth=xoauth2&ignore-extension=chunking"
     run = explain(url, home=tmp_path)

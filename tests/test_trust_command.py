@@ -133,13 +133,14 @@ def test_a_stranger_is_confirmed_and_known(
         status, shown = sitting("trust", url(server), answer=b"yes\n")
         assert status == 0
         leaf = Certificate.from_der(stranger.leaf_der)
+        colons = fingerprint_of(stranger).format("msmtp")
         for expected in (
             f"{url(server)} not verified: the certificate is self-signed (",
             f"names {PLACE} subject ",
             f"valid from {leaf.not_before:%Y-%m-%d} until {leaf.not_after:%Y-%m-%d}",
-            f"certificate {fingerprint_of(stranger).format('openssl')} key {key_of(stranger)}",
+            f"fingerprint SHA-256 {colons[:47]} {colons[48:]} key {key_of(stranger)}",
             "Compare the fingerprint with what the server's administrator",
-            "openssl x509 -in server.pem -noout -fingerprint -sha256",
+            "On the server itself: openssl x509 -in server.pem -noout -fingerprint -sha256",
             f"{QUESTION}yes ✓ {PLACE} is known by its key now: {file}",
         ):
             assert expected in flat(shown)

@@ -12,6 +12,7 @@ from ..relay import Relay
 from ..schemes import DIALECTS, EXTERNAL, OAUTH, PASSWORD, Mode
 from ..smtp.attempts import Attempt, attempts
 from ..smtp.endpoints import is_loopback
+from ..tls.known_hosts import read_known_hosts
 from ..tls.names import reference_identifier
 from ..tls.trust import source_of_roots
 from . import EX_USAGE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..schemes import Dialect
+    from ..tls.names import ReferenceIdentifier
 
 __all__ = ["configure", "explanation", "run"]
 
@@ -128,20 +130,36 @@ def _try(relay: Relay, attempt: Attempt, *, second: bool) -> dict[str, Any]:
 
 
 def _server(relay: Relay) -> dict[str, Any]:
-    reference = reference_identifier(relay.server_name or relay.host)
-    return {"name": reference.text, "kind": reference.kind.name, "verified": not relay.trust.pins_only}
+    reference = _reference(relay)
+    by_name = not relay.trust.for_host(reference).pins_only
+    return {"name": reference.text, "kind": reference.kind.name, "verified": by_name}
+
+
+def _reference(relay: Relay) -> ReferenceIdentifier:
+    return reference_identifier(relay.server_name or relay.host)
 
 
 def _trust(relay: Relay) -> dict[str, Any]:
-    trust = relay.trust
+    trust = relay.trust.for_host(_reference(relay))
     return {
         "roots": None if trust.pins_only else source_of_roots(trust),
         "pins": [str(pin) for pin in trust.pins],
         "pins_only": trust.pins_only,
+        "known_hosts": _known(relay),
         "client_certificate": trust.client_cert,
         "client_key": trust.client_key or trust.client_cert,
         "minimum_version": trust.minimum_version.name,
     }
+
+
+def _known(relay: Relay) -> dict[str, Any] | None:
+    """What the known hosts say of the server, besides its key."""
+    path = relay.trust.known_hosts
+    if path is None:
+        return None
+    name = _reference(relay).text
+    since = {str(port): str(day) for (host, port), day in read_known_hosts(path).tls.items() if host == name}
+    return {"file": path, "tls_since": since}
 
 
 def _login(relay: Relay) -> dict[str, Any] | None:
@@ -218,6 +236,7 @@ def _lines(meaning: dict[str, Any]) -> Iterable[tuple[str, Sequence[str]]]:
         yield "server", [named if server["verified"] else "must bear the pin, whatever its name"]
         yield "roots", [trust["roots"]] if trust["roots"] else ["none: the pins stand in their place"]
         yield "pins", trust["pins"]
+        yield "known hosts", list(_lines_of_known(trust["known_hosts"]))
         certificate, key = trust["client_certificate"], trust["client_key"]
         if certificate:
             yield "our own", [certificate + (f", with the key in {key}" if key != certificate else "")]
@@ -226,6 +245,14 @@ def _lines(meaning: dict[str, Any]) -> Iterable[tuple[str, Sequence[str]]]:
     if meaning["ignored_extensions"]:
         yield "ignored", [" ".join(name.upper() for name in meaning["ignored_extensions"])]
     yield "notes", meaning["notes"]
+
+
+def _lines_of_known(known: dict[str, Any] | None) -> Iterable[str]:
+    if known is None:
+        return
+    yield known["file"]
+    for port, day in known["tls_since"].items():
+        yield f"port {port} has offered TLS since {day}: no plaintext there any more"
 
 
 def _of_a_try(number: int, attempt: dict[str, Any]) -> str:

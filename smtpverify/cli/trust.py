@@ -206,11 +206,13 @@ def _nothing_to_trust(screen: Screen, found: Findings) -> int:
 
 def _show(screen: Screen, found: Findings, leaf: Certificate, pin: Pin) -> None:
     screen.paragraph(f"  not verified: {found.summary}")
+    digest = Pin.of_certificate(leaf).digest
     for label, text in (
         ("names", ", ".join(map(str, leaf.san)) or "none"),
         ("subject", str(leaf.subject)),
         ("valid", f"from {leaf.not_before:%Y-%m-%d} until {leaf.not_after:%Y-%m-%d}"),
-        ("certificate", Pin.of_certificate(leaf).format("openssl")),
+        ("fingerprint", f"SHA-256 {digest[:16].hex(':').upper()}"),  # in two lines, for an eye to compare
+        ("", f"        {digest[16:].hex(':').upper()}"),
         ("key", str(pin)),
     ):
         screen.line(f"    {label:<12} {text}")
@@ -233,9 +235,10 @@ def _confirmed(screen: Screen, host: str, leaf: Certificate, asked: _Asked, *, r
     if not sys.stdin.isatty():
         raise CommandError("there is no terminal to ask at; give the server's own by --fingerprint", EX_USAGE)
     screen.paragraph(
-        "  Compare the fingerprint with what the server's administrator or its own display tells you, or: "
-        "openssl x509 -in server.pem -noout -fingerprint -sha256"
+        "  Compare the fingerprint with what the server's administrator or its own display tells you. On the "
+        "server itself:"
     )
+    screen.line("    openssl x509 -in server.pem -noout -fingerprint -sha256")
     instead = " instead of the other" if replaced else ""
     print(screen.shown(f"Is it the same, and {host} to be trusted by this key{instead}? (yes/no) "), end="")
     sys.stdout.flush()

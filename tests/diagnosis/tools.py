@@ -80,7 +80,13 @@ class Tool:
 
 
 def _run(command: Sequence[str], configuration: Path, limit: float) -> tuple[str, int | None]:
-    environment = {**os.environ, "LC_ALL": "C", "MAIL_CONFIG": str(configuration), "PYTHONUTF8": "1"}
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "MAIL_CONFIG": str(configuration),
+        "PYTHONUTF8": "1",
+        "XDG_CONFIG_HOME": str(configuration),  # no known hosts but those of the run
+    }
     with subprocess.Popen(
         [_found(command[0]), *command[1:]],
         stdin=subprocess.DEVNULL,  # where OpenSSL's ends once the handshake is done
