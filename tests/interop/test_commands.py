@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.servers import FULL, HOST
+from tests.interop.servers import FULL, HOST, command
 from tests.interop.test_servers import BODIES, HEAD, SENDER, arrived, to
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from smtpverify import Trust
     from tests.interop.servers import Running
 
@@ -61,6 +63,35 @@ def test_refusals(postfix: Running, trust: Trust) -> None:
     impostor = send(url, *to("bob"), message=message)  # of whose CA nobody knows
     assert impostor.returncode == 77
     assert b"issued by " in impostor.stderr
+
+
+def test_known_by_its_key(postfix: Running, certificate: Path) -> None:
+    """Of no CA that anybody knows, and trusted by the fingerprint that openssl shows of its own file."""
+    shown = subprocess.run(
+        [command("openssl"), "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    message = HEAD + b"\r\nhello\r\n"
+    urls = [
+        f"{scheme}://{HOST}:{postfix.ports[port]}"
+        for scheme, port in (("tls", "starttls"), ("smtps", "implicit"), ("smtp+tls", "starttls"))
+    ]
+    assert send(urls[0], *to("bob"), message=message).returncode == 77
+    trusting = subprocess.run(
+        [sys.executable, "-m", "smtpverify", "trust", "--fingerprint", shown.stdout.strip(), urls[0]],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    assert (trusting.returncode, trusting.stderr) == (0, "")
+    for url in urls:
+        run = send(url, *to("bob"), message=message)
+        assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    for delivered in postfix.delivered("bob", len(urls)):
+        arrived(delivered, message)
 
 
 def test_lmtp(dovecot: Running) -> None:
