@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import socket
 import sys
 import threading
@@ -116,6 +117,10 @@ class _Injections:
     def __init__(self) -> None:
         self.policy: Policy | None = None  # None: smtplib's classes do as they always did
         self._all: list[Injection] = []  # the newest first
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """In a forked child: a thread that does not exist there may have held the lock."""
         self._lock = threading.Lock()
 
     def add(self, injection: Injection) -> None:
@@ -151,6 +156,8 @@ class _Injections:
 
 
 _injections = _Injections()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_injections.renew_lock)
 
 
 def _policy_for(smtp: object) -> Policy | None:
@@ -181,7 +188,7 @@ def _send(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(self: Any, s: Any) -> Any:
         policy = _policy_for(self)
         if policy is not None:
-            guard.admit(self, policy, "" if state_of(self).in_message else guard.verb_of(s))
+            guard.admit(self, policy, guard.verb_sent(self, s))
         return original(self, s)
 
     return send

@@ -538,6 +538,40 @@ def test_credentials_behind_something_harmless(
     assert server.connections[0].clear_commands == ["NOOP", "RSET"]
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"AU", b"TH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        (b"NOOP\r\n  a", b"u", bytearray(b"th"), " PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        (" " * 80, b"AUTH", " PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+    ],
+)
+def test_credentials_in_pieces(
+    smtp_server: ServerFactory, injected: None, remote: None, pieces: tuple[Any, ...]
+) -> None:
+    def say(smtp: smtplib.SMTP) -> None:
+        for piece in pieces:
+            smtp.send(piece)
+
+    with smtp_server() as server:
+        smtp = connected(server.port)
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            say(smtp)
+        smtp.close()
+    assert b"AGFsaWNl" not in server.connections[0].clear
+
+
+def test_a_message_is_no_line_in_pieces(smtp_server: ServerFactory, injected: None) -> None:
+    """Whatever its lines look like; and what comes behind it is judged anew."""
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        smtp = connected(server.port)
+        smtp.starttls()
+        for _ in range(2):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], b"Subject: AU\r\n\r\nAUTH PLAIN x\r\nAU")
+        smtp.quit()
+    assert len(server.messages) == 2
+
+
 def test_mail_behind_something_harmless(smtp_server: ServerFactory, remote: None) -> None:
     with smtp_server() as server, inject_into_smtplib(require_tls=True):
         smtp = connected(server.port)
@@ -765,6 +799,15 @@ def test_tls_required(smtp_server: ServerFactory, remote: None) -> None:
         with pytest.raises(smtpverify.TLSRequiredError, match=r"since TLS is required$"):
             smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
         assert smtp.sock is None
+    assert server.leaked() == []
+
+
+def test_nor_where_another_name_was_written_by_hand(smtp_server: ServerFactory, world: World) -> None:
+    with inject_into_smtplib(trust_by_host={HOST: Trust(world.root_file)}), smtp_server() as server:
+        smtp = SMTP(HOST, server.port, timeout=TIMEOUT)
+        smtp._host = "other.example.net"  # type: ignore[attr-defined]
+        with pytest.raises(smtpverify.TLSRequiredError, match=r"since a trust was given for this host$"):
+            smtp.sendmail("alice@example.org", ["bob@example.org"], MESSAGE)
     assert server.leaked() == []
 
 

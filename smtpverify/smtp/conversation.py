@@ -23,7 +23,7 @@ from ..schemes import Mode
 from ..tls.causes import Cause
 from .channel import PeerClosed
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
-from .secrecy import Hidden, hidden_command, hidden_words, holds_auth, scrubbed, shown
+from .secrecy import Hidden, begun_line, hidden_command, hidden_words, holds_auth, scrubbed, shown
 from .session import Session
 from .timeouts import Timeouts
 from .wire import check_argument, forward_path
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 _RFC_5321 = Timeouts()
-_BEGINNING = 64  # octets of a line, by which AUTH is known
 
 
 class Conversation(Session):
@@ -82,7 +81,7 @@ class Conversation(Session):
             self._refuse_plaintext_credentials()
             self._authenticating = True
         known = self._authenticating or self._in_data
-        self._line = b"" if known else bytes(line[line.rfind(b"\n") + 1 :].lstrip()[:_BEGINNING])
+        self._line = b"" if known else begun_line(line)
         if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1

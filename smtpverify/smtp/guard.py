@@ -29,7 +29,7 @@ from ..tls.context import create_context
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
-from .secrecy import holds_auth
+from .secrecy import begun_line, holds_auth
 from .session import (
     EXCHANGED,
     NOT_OFFERED,
@@ -56,6 +56,7 @@ __all__ = [
     "secure_from_first_byte",
     "start_tls",
     "verb_of",
+    "verb_sent",
 ]
 
 _WORD = re.compile(rb"(?:\A|[\r\n])\s*(\S+)")  # the first of a line
@@ -218,6 +219,16 @@ def _unread(file: Any, sock: Any) -> bytes:
 # --- what may be said ----------------------------------------------------------------------------
 
 
+def verb_sent(smtp: Any, sent: str | bytes) -> str:
+    """The same for what is sent as it is: it may go on with a line that an earlier piece has begun."""
+    state = state_of(smtp)
+    if state.in_message:
+        return ""
+    line = state.line + (sent.encode("ascii", "replace") if isinstance(sent, str) else bytes(sent))
+    state.line = begun_line(line)
+    return verb_of(line)
+
+
 def verb_of(said: str | bytes) -> str:
     """The command that something said has to be judged by, in upper case: of several the gravest."""
     octets = said.encode("ascii", "replace") if isinstance(said, str) else bytes(said)
@@ -286,7 +297,8 @@ def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> Non
     why = state.wants_tls
     if not why and isinstance(smtp, _SMTP_SSL):
         why = f"{type(smtp).__name__} speaks TLS from the first byte"
-    if not why and policy.names(name_of(smtp)):
+    # Also where somebody has written down by hand whom the connection leads to.
+    if not why and (policy.names(name_of(smtp)) or policy.names(state.host or "")):
         why = "a trust was given for this host"
     if not why and policy.require_tls and not local:
         why = "TLS is required"

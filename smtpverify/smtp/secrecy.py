@@ -15,11 +15,22 @@ from ..errors import CommandArgumentError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Hidden", "Secret", "hidden_command", "hidden_words", "holds_auth", "scrubbed", "shown", "veiled"]
+__all__ = [
+    "Hidden",
+    "Secret",
+    "begun_line",
+    "hidden_command",
+    "hidden_words",
+    "holds_auth",
+    "scrubbed",
+    "shown",
+    "veiled",
+]
 
 _MARK = b"***"
 # Taking out less would tear holes into ordinary words, and tell by them what was meant.
 _SHORTEST = 4
+_BEGINNING = 64  # octets of a line, by which AUTH is known
 # A line of AUTH, first or behind others, and as much of it as is no secret. Behind others there may be text,
 # and a line of that may begin with the word.
 _PIECE = re.compile(rb"[A-Za-z0-9+/]{8,}")  # of Base64; a word is hardly ever part of a secret's
@@ -134,6 +145,11 @@ def shown(octets: bytes) -> bytes:
 def holds_auth(lines: bytes) -> bool:
     """Whether a command is AUTH, or one of several."""
     return _AUTH.search(lines) is not None
+
+
+def begun_line(octets: bytes) -> bytes:
+    """The beginning of a line that comes in pieces, by which it is known with the next one; or nothing."""
+    return bytes(octets[octets.rfind(b"\n") + 1 :].lstrip()[:_BEGINNING])
 
 
 def hidden_command(line: bytes) -> bytes:

@@ -30,6 +30,7 @@ class State:
         refusal: why we closed the connection.
         wants_tls: why nothing may go in plaintext, or "".
         in_message: whether what is sent is a message, and no command.
+        line: the beginning of one that was sent without its end.
         warned: whether somebody was told of mail in plaintext.
         own_context: what we made for `SMTP_SSL.context`.
         client: key and certificate files of `SMTP_SSL`.
@@ -44,6 +45,7 @@ class State:
     refusal: BaseException | None = None
     wants_tls: str = ""
     in_message: bool = False
+    line: bytes = b""
     warned: bool = False
     own_context: object = None
     client: tuple[Any, Any] = (None, None)
