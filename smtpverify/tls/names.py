@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import ReferenceIdentifierError, printable
@@ -112,7 +113,11 @@ def reference_identifier(host: str | bytes) -> ReferenceIdentifier:
     Raises:
         ReferenceIdentifierError: the text is neither; the message says by which rule.
     """
-    given = _text(host)
+    return _read(_text(host))
+
+
+@lru_cache(maxsize=256)  # each connection asks several times for the same host
+def _read(given: str) -> ReferenceIdentifier:
     name, port = split_host_port(given)
     if port is not None and not _PORT.fullmatch(port):  # a URL, or something else that has a colon
         raise _refused(given, "what stands behind its colon is no port")
