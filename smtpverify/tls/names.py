@@ -231,6 +231,8 @@ def _text(host: str | bytes) -> str:
         raise _refused(repr(host), "a host is a str")
     if not host:
         raise _refused(host, "it is empty")
+    if host.isascii() and host.isprintable() and " " not in host:
+        return host
     for char in host:
         if char.isspace() or not (char.isprintable() or char in "\u200c\u200d"):
             raise _refused(host, f"it contains {_character(char)}")
