@@ -14,7 +14,8 @@ import pytest
 import smtpverify
 from smtpverify import cli
 from smtpverify.cli import check
-from smtpverify.cli._probe import Verdict, _address, look_at
+from smtpverify.cli._client import address_of
+from smtpverify.cli._probe import Verdict, look_at
 from tests.bed import Behaviour, Handshake, Starttls, Tls, World, closed_port
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def test_nobody_there() -> None:
     with closed_port() as port:
         run = command("check", f"{PLACE}:{port}")
     assert run.returncode == 2
-    assert "✗ unreachable: Connection refused" in told(run)
+    assert f"✗ unreachable: no connection to 127.0.0.1 port {port} (Connection refused)" in told(run)
 
 
 def test_plaintext_where_tls_is_expected(smtp_server: ServerFactory) -> None:
@@ -265,6 +266,39 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
         smtpverify.Pin.parse(spelling)
 
 
+@pytest.mark.parametrize("name", ["check", "pin"])
+def test_verbose(smtp_server: ServerFactory, world: World, name: str) -> None:
+    """On standard error, each line with its relay, where they are several."""
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server, closed_port() as port:
+        at, nobody = f"tls://{PLACE}:{server.port}", f"tls://{PLACE}:{port}"
+        quiet, alone = command(name, at), command(name, "-v", at)
+        several = command(name, "-v", at, nobody)
+    tls = next(line for line in alone.stderr.splitlines() if line.startswith("  TLSv1."))
+    assert f"; {PLACE}: certificate for {PLACE}, issued by CN=Bed " in tls
+    said = [
+        f"  connecting to 127.0.0.1 port {server.port}",
+        "← 220 mail.example.org ESMTP",
+        "→ STARTTLS",
+        "← 220 2.0.0 Ready to start TLS",
+        tls,
+    ]
+    lines = [line for line in alone.stderr.splitlines() if line in said]
+    assert lines == said
+    assert len(alone.stdout.splitlines()) == len(quiet.stdout.splitlines())
+    theirs = [line for line in several.stderr.splitlines() if line.startswith(at)]
+    assert [line for line in theirs if line.removeprefix(f"{at} ") in said] == [
+        f"{at} {line}" for line in said
+    ]
+    assert f"{nobody}   no connection to 127.0.0.1 port {port} (Connection refused)" in several.stderr
+
+
+def test_verbose_beside_json(smtp_server: ServerFactory, world: World) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        run = command("check", "-v", "--json", f"tls://{PLACE}:{server.port}")
+    assert json.loads(run.stdout)["relays"][0]["verdict"] == "verified"
+    assert "→ STARTTLS" in run.stderr.splitlines()
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -336,7 +370,7 @@ def test_pins_of_several(smtp_server: ServerFactory, world: World) -> None:
     lines = run.stdout.splitlines()
     assert (lines[0], lines[3]) == (f"# smtps://{PLACE}:{server.port}", f"# tls://{PLACE}:{port}")
     assert len(lines) == 4
-    assert "✗ unreachable: Connection refused" in run.stderr
+    assert f"✗ unreachable: no connection to 127.0.0.1 port {port} (Connection refused)" in run.stderr
 
 
 @pytest.mark.parametrize("name", ["check", "pin", "login", "send", "explain", "completion"])
@@ -364,7 +398,9 @@ def test_a_host_of_several_addresses(smtp_server: ServerFactory, resolve: Resolv
     with closed_port() as port:
         findings = look_at(smtpverify.Relay.parse(f"tls://mail.example.org:{port}"), 5)
     assert [step.good for step in findings.steps] == [True, False, False]
-    assert (findings.verdict, findings.summary) == (Verdict.UNREACHABLE, "Connection refused")
+    assert findings.verdict is Verdict.UNREACHABLE
+    each = ", ".join(f"{address} port {port} (Connection refused)" for address in ("127.0.0.9", "127.0.0.1"))
+    assert findings.summary == f"no connection to {each}"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +441,7 @@ def test_reverse_names(
 
 
 def test_a_zone_is_part_of_an_address() -> None:
-    assert _address(("fe80::1", 25, 0, 3)) == "fe80::1%3"
-    assert _address(("fe80::1%eth0", 25, 0, 3)) == "fe80::1%eth0"
-    assert _address(("2001:db8::1", 25, 0, 0)) == "2001:db8::1"
-    assert _address(("192.0.2.1", 25)) == "192.0.2.1"
+    assert address_of(("fe80::1", 25, 0, 3)) == "fe80::1%3"
+    assert address_of(("fe80::1%eth0", 25, 0, 3)) == "fe80::1%eth0"
+    assert address_of(("2001:db8::1", 25, 0, 0)) == "2001:db8::1"
+    assert address_of(("192.0.2.1", 25)) == "192.0.2.1"

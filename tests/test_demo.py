@@ -213,26 +213,32 @@ def test_ctrl_c(client: str, dialogue: list[tuple[bytes, bytes]], tmp_path: Path
 
 
 @posix
-@pytest.mark.parametrize("times", [0, 1])
-def test_ctrl_c_cancels_the_play_and_nothing_else(times: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "raised"), [(None, None), (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, cli.Terminated)]
+)
+def test_a_signal_cancels_the_play_and_nothing_else(
+    number: signal.Signals | None, raised: type[BaseException] | None
+) -> None:
     ended: list[str] = []
 
     async def main() -> int:
         try:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+            if number is not None:
+                signal.raise_signal(number)
                 await asyncio.Event().wait()
         finally:
             ended.append("orderly")
         return 5
 
-    if times:
-        with pytest.raises(KeyboardInterrupt):
-            asyncio.run(demo.cancelled_by_ctrl_c(main()))
+    if raised is not None:
+        with pytest.raises(raised) as caught:
+            asyncio.run(demo.cancelled_by_signals(main()))
+        assert caught.type is raised
     else:
-        assert asyncio.run(demo.cancelled_by_ctrl_c(main())) == 5
+        assert asyncio.run(demo.cancelled_by_signals(main())) == 5
     assert ended == ["orderly"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 # --- in this process: what is told ---------------------------------------------------------------

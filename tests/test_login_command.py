@@ -76,21 +76,59 @@ def test_the_password_of_the_url_and_of_the_environment(
 def test_a_refused_login(smtp_server: ServerFactory, good: Behaviour, tmp_path: Path) -> None:
     with smtp_server(good, auth_reply="535 5.7.8 No") as server:
         run = login(f"tls://alice@{PLACE}:{server.port}", typed="s3cret\n", home=tmp_path)
-    assert (run.returncode, run.stderr) == (1, "")
-    told = " ".join(run.stdout.split())
-    assert told == (
-        f"✗ {PLACE}:{server.port}: the server refused PLAIN: 535 5.7.8 No; it offers PLAIN, LOGIN"
-    )
+    assert (run.returncode, run.stdout) == (77, "")
+    told = f"{PLACE}:{server.port}: the server refused PLAIN: 535 5.7.8 No; it offers PLAIN, LOGIN\n"
+    assert run.stderr == f"smtpverify login: {told}"
+
+
+def test_a_login_that_may_succeed_later(smtp_server: ServerFactory, good: Behaviour, tmp_path: Path) -> None:
+    with smtp_server(good, auth_reply="454 4.7.0 Later") as server:
+        run = login(f"tls://alice:s3cret@{PLACE}:{server.port}", home=tmp_path)
+    assert (run.returncode, run.stdout) == (75, "")
+
+
+def test_what_comes_of_quit_is_no_matter(smtp_server: ServerFactory, good: Behaviour, tmp_path: Path) -> None:
+    with smtp_server(good, replies={"QUIT": b""}, closes_after=("QUIT",)) as server:
+        run = login(f"tls://alice:s3cret@{PLACE}:{server.port}", home=tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.endswith("logged in as alice by PLAIN\n")
 
 
 def test_an_impostor(smtp_server: ServerFactory, world: World, tmp_path: Path) -> None:
     """Nothing is asked for, and nothing said to it; the remedy is told."""
     with smtp_server(tls=Tls.STARTTLS, certificate=world.served("unknown_issuer", PLACE)) as server:
         run = login(f"tls://alice@{PLACE}:{server.port}", typed="s3cret\n", home=tmp_path)
-    assert (run.returncode, run.stderr) == (1, "")
-    assert "✗ localhost:" in run.stdout
-    assert "Elsewhere Root" in run.stdout
+    assert (run.returncode, run.stdout) == (77, "")
+    first, *remedy = run.stderr.splitlines()
+    assert first.startswith(
+        f"smtpverify login: {PLACE}:{server.port}: the certificate was issued by CN=Elsew"
+    )
+    assert len(remedy) > 1
+    assert all(line.startswith("  ") and len(line) <= 80 for line in remedy)
     assert server.connections[0].leaked() == []
+
+
+def test_whom_to_trust(smtp_server: ServerFactory, world: World, tmp_path: Path) -> None:
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.served("unknown_issuer", PLACE)) as server:
+        at = f"tls://alice:s3cret@{PLACE}:{server.port}"
+        trusted = login(at, "--cafile", str(world.unknown_file), home=tmp_path)
+        unpinned = login(
+            at, "--cafile", str(world.unknown_file), "--pin", "sha256:" + "0" * 64, home=tmp_path
+        )
+    assert (trusted.returncode, trusted.stderr) == (0, "")
+    assert (unpinned.returncode, unpinned.stdout) == (77, "")
+    assert server.connections[1].leaked() == []
+
+
+def test_verbose(smtp_server: ServerFactory, good: Behaviour, tmp_path: Path) -> None:
+    with smtp_server(good) as server:
+        run = login(f"tls://alice@{PLACE}:{server.port}", "-v", typed="s3cret\n", home=tmp_path)
+    assert run.returncode == 0
+    assert run.stdout.endswith("\n✓ logged in as alice by PLAIN\n")
+    lines = run.stderr.splitlines()
+    assert lines[0] == f"  connecting to 127.0.0.1 port {server.port}"
+    assert "→ AUTH PLAIN ***" in lines
+    assert "s3cret" not in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -124,17 +162,18 @@ def test_no_password(smtp_server: ServerFactory, good: Behaviour, tmp_path: Path
 def test_nobody_there(tmp_path: Path) -> None:
     with closed_port() as port:
         run = login(f"tls://alice@127.0.0.1:{port}", typed="s3cret\n", home=tmp_path)
-    assert (run.returncode, run.stdout) == (69, "")
-    assert run.stderr == f"smtpverify login: tls://alice@127.0.0.1:{port}: Connection refused\n"
+    assert (run.returncode, run.stdout) == (75, "")
+    where = f"tls://alice@127.0.0.1:{port}: no connection to 127.0.0.1 port {port}"
+    assert run.stderr == f"smtpverify login: {where} (Connection refused)\n"
 
 
 def test_no_starttls(smtp_server: ServerFactory, tmp_path: Path) -> None:
     with smtp_server() as server:
         run = login(f"tls://alice@{PLACE}:{server.port}", typed="s3cret\n", home=tmp_path)
     assert (run.returncode, run.stdout) == (69, "")
-    said, remedy = run.stderr.splitlines()
+    said, *remedy = run.stderr.splitlines()
     assert said == f"smtpverify login: {PLACE}:{server.port}: the server does not offer STARTTLS"
-    assert remedy.startswith("  ")
+    assert remedy[0].startswith("  ")
 
 
 def test_a_fallback_to_plaintext(smtp_server: ServerFactory, tmp_path: Path) -> None:

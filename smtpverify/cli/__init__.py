@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from collections.abc import Iterator, Sequence
+    from typing import Any, NoReturn, TextIO
 
-__all__ = ["COMMANDS", "CommandError", "main", "whole_parser"]
+__all__ = ["COMMANDS", "CommandError", "Terminated", "main", "whole_parser"]
 
 # The name of each subcommand, which is its module's too, and what it does.
 COMMANDS = {
@@ -35,9 +38,11 @@ COMMANDS = {
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_OSERR = 71
-# As shells report an end by SIGINT or SIGPIPE.
+EX_IOERR = 74
+# As shells report an end by SIGINT, SIGPIPE or SIGTERM.
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+_TERMINATED = 143
 
 
 class CommandError(Exception):
@@ -46,6 +51,10 @@ class CommandError(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is open is closed, and what is drawn taken away."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,18 +93,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 where the subcommand found fault, 64 for a usage error, 69 where something
-        that is needed is not installed, 71 where the system refused something, 130 after Ctrl-C.
+        that is needed is not installed, 71 where the system refused something, 74 where the output could not
+        be written, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed, and its number is free for any file or socket
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
     try:
-        status = _run(arguments)
-        sys.stdout.flush()  # a reader that went away is told here, and not at the interpreter's end
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        with _ended_by_sigterm():
+            status = _run(arguments)
+    except KeyboardInterrupt as end:
+        status = _TERMINATED if isinstance(end, Terminated) else _INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
-        return _BROKEN_PIPE
-    return status
+        _abandon(sys.stdout)
+        status = _BROKEN_PIPE
+    return _flushed(status)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM, unless somebody else has a mind of his own about it."""
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -112,8 +143,21 @@ def _run(arguments: list[str]) -> int:
         message, status = str(error), error.status
     except OSError as error:
         message, status = str(error), EX_OSERR
-    print(f"{parser.prog} {chosen.command}: {message}", file=sys.stderr)
+    _tell(f"{parser.prog} {chosen.command}: {message}")
     return status
+
+
+def _tell(message: str) -> None:
+    """Tell why it did not go on; of a remedy, whose lines are indented, in lines that fit."""
+    from ._screen import Screen
+
+    screen = Screen(sys.stderr)
+    with suppress(OSError):  # then the status alone tells it
+        for line in message.split("\n"):
+            if line.startswith(" "):
+                screen.paragraph(line)
+            else:
+                screen.line(line)
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -142,8 +186,27 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _abandon_stdout() -> None:
+def _flushed(status: int) -> int:
+    """Hand on what is still buffered; gives the status, in which a failure shows."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+        status = _BROKEN_PIPE
+    except OSError as error:
+        _abandon(sys.stdout)
+        if not status:
+            _tell(f"smtpverify: standard output: {error.strerror}")
+            status = EX_IOERR
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)
+    return status
+
+
+def _abandon(stream: TextIO) -> None:
     """Let what is still buffered go nowhere: the interpreter flushes at its end, and would complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
-from ..errors import printable
+from ..errors import SMTPVerifyError, printable
 from ..smtp.client import LMTP, SMTP
 from ..smtp.secrecy import shown
 from ._screen import Style
 
 if TYPE_CHECKING:
-    import socket
     import ssl
 
     from ..smtp.replies import Reply
     from ..tls.trust import Trust
     from ._screen import Screen
 
-__all__ = ["Client", "LMTPClient", "Watch"]
+__all__ = ["Client", "LMTPClient", "Watch", "address_of"]
 
 _BDAT = re.compile(rb"BDAT (\d+)", re.IGNORECASE)
 _LINE = 500  # characters of one
@@ -32,10 +33,12 @@ class Watch:
         screen: where it shows.
         verbose: show the conversation.
         total: octets of a message, of which a bar is drawn; 0 for none.
+        title: what each line begins with, where several are watched at once.
     """
 
-    def __init__(self, screen: Screen, *, verbose: bool, total: int) -> None:
+    def __init__(self, screen: Screen, *, verbose: bool, total: int = 0, title: str = "") -> None:
         self._screen = screen
+        self._title = f"{title} " if title else ""
         self._verbose = verbose
         self._total = total
         self._gone = 0
@@ -46,8 +49,7 @@ class Watch:
 
     def note(self, text: str) -> None:
         """Show what is neither said nor heard."""
-        if self._verbose:
-            self._screen.line(f"  {text}", Style.FAINT)
+        self._show(f"  {text}", Style.FAINT)
 
     def warn(self, text: str) -> None:
         """Show what should not go unseen."""
@@ -117,7 +119,14 @@ class Watch:
     def _line(self, mark: str, octets: bytes) -> None:
         if self._verbose:
             text = octets.decode("utf-8", "surrogateescape")
-            self._screen.line(f"{mark} {printable(text, _LINE)}")
+            self._show(f"{mark} {printable(text, _LINE)}", Style.PLAIN)
+
+    def _show(self, text: str, style: Style) -> None:
+        if self._verbose:
+            try:
+                self._screen.line(f"{self._title}{text}", style)
+            except OSError:  # whoever read this has gone, and what is done does not depend on it
+                self._verbose = False
 
 
 class Client(SMTP):
@@ -133,8 +142,30 @@ class Client(SMTP):
         self._watch.warn(printable(message, _LINE))
 
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        self._watch.note(f"connecting to {printable(host)} port {port}")
-        return super()._get_socket(host, port, timeout)
+        tried: list[str] = []
+        last = OSError()
+        for address in self._addresses(host, port):
+            self._watch.note(f"connecting to {address} port {port}")
+            try:
+                return self._connected(address, port, timeout)
+            except SMTPVerifyError:
+                raise
+            except OSError as error:
+                last = error
+                tried.append(f"{address} port {port} ({error.strerror or error})")
+                self._watch.note(f"no connection to {tried[-1]}")
+        # Of the same class, which its number decides.
+        number = errno.ETIMEDOUT if isinstance(last, TimeoutError) else last.errno
+        raise OSError(number, f"no connection to {', '.join(tried)}") from last
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, of which there is one at least."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(address_of(info[4]) for info in found))
+
+    def _connected(self, address: str, port: int, timeout: float | None) -> socket.socket:
+        """Connect to one of them."""
+        return super()._get_socket(address, port, timeout)
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
         secured = super()._secure(sock, context, trust)
@@ -154,3 +185,10 @@ class Client(SMTP):
 
 class LMTPClient(Client, LMTP):
     """An `LMTP` that is watched."""
+
+
+def address_of(found: tuple[Any, ...]) -> str:
+    """An address of the system's, with the zone of one that has no meaning without (RFC 4007 11)."""
+    address = str(found[0])
+    zone = found[3] if len(found) == 4 else 0
+    return f"{address}%{zone}" if zone and "%" not in address else address

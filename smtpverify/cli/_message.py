@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
-from . import EX_USAGE, CommandError
-from ._status import EX_DATAERR, EX_IOERR, EX_NOINPUT
+from . import EX_IOERR, EX_USAGE, CommandError
+from ._status import EX_DATAERR, EX_NOINPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,19 +7,24 @@ import datetime
 import enum
 import smtplib
 import socket
+import sys
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import PeerVerificationError, SMTPVerifyError, TLSHandshakeError, printable
-from ..smtp.client import SMTP
 from ..smtp.timeouts import Timeouts
 from ..tls.x509 import Certificate
+from ._client import Client, Watch, address_of
+from ._screen import Screen
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
 
     from ..relay import Relay
     from ..smtp.replies import Reply
@@ -27,7 +32,9 @@ if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
     from ..tls.trust import Trust
 
-__all__ = ["Findings", "Step", "Verdict", "look_at"]
+__all__ = ["Findings", "Step", "Verdict", "look_at", "look_at_all"]
+
+_SIDE_BY_SIDE = 16  # threads, at most
 
 
 class Verdict(enum.Enum):
@@ -103,12 +110,13 @@ class Findings:
         return int(digits) or None if digits.isascii() and digits.isdigit() else None
 
 
-def look_at(relay: Relay, timeout: float) -> Findings:
+def look_at(relay: Relay, timeout: float, watch: Watch | None = None) -> Findings:
     """Look at a relay.
 
     Args:
         relay: its user and password are left out of it.
         timeout: seconds for each step.
+        watch: who sees the conversation; nobody if None.
     """
     # A scheme with +auth wants a user, whom nobody logs in here.
     anybody = dataclasses.replace(
@@ -121,7 +129,7 @@ def look_at(relay: Relay, timeout: float) -> Findings:
         password_file=None,
     )
     findings = Findings(anybody)
-    probe = _Probe(findings, timeout)
+    probe = _Probe(findings, timeout, watch or Watch(Screen(), verbose=False))
     try:
         probe.connect(str(anybody))
         probe.ehlo()
@@ -142,6 +150,48 @@ def look_at(relay: Relay, timeout: float) -> Findings:
         findings.remedy = f"Write {starttls} for STARTTLS, or {implicit} for TLS from the first byte."
     _gather_hints(findings, timeout)
     return findings
+
+
+def look_at_all(relays: Sequence[Relay], timeout: float, *, verbose: bool) -> list[Findings]:
+    """Look at relays side by side; on standard error, tell how far it is, or what is said to whom.
+
+    In daemons: Ctrl-C would wait for each thread of a pool.
+
+    Args:
+        relays: at least one.
+        timeout: as for `look_at`.
+        verbose: show the conversations; each line says whose it is, where they are several.
+    """
+    screen, several = Screen(sys.stderr), len(relays) > 1
+    tasks: SimpleQueue[tuple[Future[Findings], Relay]] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                future, relay = tasks.get_nowait()
+                watch = Watch(screen, verbose=verbose, title=str(relay) if several else "")
+                try:
+                    future.set_result(look_at(relay, timeout, watch))
+                except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                    future.set_exception(error)
+
+    waiting: list[Future[Findings]] = [Future() for _ in relays]
+    for task in zip(waiting, relays, strict=True):
+        tasks.put(task)
+    for _ in relays[:_SIDE_BY_SIDE]:
+        threading.Thread(target=work, daemon=True).start()
+    draws = screen.draws and several and not verbose
+    found: list[Findings] = []
+    try:
+        for future in waiting:
+            if draws:
+                screen.draw(f"{len(found)} of {len(waiting)} looked at")
+            found.append(future.result())
+    finally:
+        if draws:
+            screen.draw("")
+        screen.mute()  # a daemon that writes while Python ends could break it
+    return found
 
 
 def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
@@ -179,23 +229,17 @@ def _look_back(address: str, hints: list[str]) -> None:
         return
     forward: set[str] = set()
     with suppress(OSError):
-        forward = {_address(info[4]) for info in socket.getaddrinfo(name, None)}
+        forward = {address_of(info[4]) for info in socket.getaddrinfo(name, None)}
     confirmed = "which leads back to it" if address in forward else "which does not lead back to it"
     hints.append(f"the reverse name of {address} is {printable(name, 80)}, {confirmed}")
 
 
-def _address(found: tuple[Any, ...]) -> str:
-    """An address of the system's, with the zone of one that has no meaning without (RFC 4007 11)."""
-    address = str(found[0])
-    zone = found[3] if len(found) == 4 else 0
-    return f"{address}%{zone}" if zone and "%" not in address else address
-
-
-class _Probe(SMTP):
+class _Probe(Client):
     """A client that keeps what happens."""
 
-    def __init__(self, findings: Findings, timeout: float) -> None:
-        super().__init__(timeout=Timeouts(**{step.name: timeout for step in dataclasses.fields(Timeouts)}))
+    def __init__(self, findings: Findings, timeout: float, watch: Watch) -> None:
+        limits = {step.name: timeout for step in dataclasses.fields(Timeouts)}
+        super().__init__(watch, timeout=Timeouts(**limits))
         self._findings = findings
         self._step, self._since = "", monotonic()  # what is under way, and since when
         self.proved: PeerIdentity | None = None
@@ -225,26 +269,24 @@ class _Probe(SMTP):
     def _warn(self, category: type[Warning], message: str) -> None:
         self._findings.steps.append(Step("fallback", printable(message, 400), 0.0, good=False))
 
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+    def _addresses(self, host: str, port: int) -> list[str]:
         self._begin("look up")
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(_address(info[4]) for info in found))
+        addresses = super()._addresses(host, port)
         self._end(", ".join(addresses))
-        for number, address in enumerate(addresses, 1):
-            self._begin(f"connect to {address}")
-            self._findings.address = address
-            try:
-                sock = super()._get_socket(address, port, timeout)
-            except SMTPVerifyError:
-                raise
-            except OSError as error:
-                if number == len(addresses):
-                    raise
-                self._end(error.strerror or str(error), good=False)
-            else:
-                self._end_connect(port)
-                return sock
-        raise AssertionError("getaddrinfo() gives an address or an error")
+        return addresses
+
+    def _connected(self, address: str, port: int, timeout: float | None) -> socket.socket:
+        self._begin(f"connect to {address}")
+        self._findings.address = address
+        try:
+            sock = super()._connected(address, port, timeout)
+        except SMTPVerifyError:
+            raise
+        except OSError as error:
+            self._end(error.strerror or str(error), good=False)
+            raise
+        self._end_connect(port)
+        return sock
 
     def _end_connect(self, port: int) -> None:
         if self._step.startswith("connect"):

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ class Screen:
     Attributes:
         width: in columns; 80 where the stream is no terminal, and `COLUMNS` does not say otherwise.
         colour: whether styles show: on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+        draws: whether a text can be drawn in the place of another.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._lock, self._muted = threading.Lock(), False
         self.colour = _shows_colour(self._stream)
+        self.draws = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self.width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))
         self._substitutes = str.maketrans({} if self._can_encode("".join(_IN_ASCII)) else _IN_ASCII)
 
@@ -58,12 +62,22 @@ class Screen:
         return f"{style.value}{text}{_RESET}" if self.colour and style.value else text
 
     def line(self, text: str = "", style: Style = Style.PLAIN) -> None:
-        """Write a line, and see that it is read at once."""
-        print(self.paint(self.shown(text), style), file=self._stream, flush=True)
+        """Write a line, and see that it is read at once; from several threads, one line at a time."""
+        self._write(f"{self.paint(self.shown(text), style)}\n")
 
     def draw(self, text: str) -> None:
-        """Write a text in the place of the one that was drawn before; on a terminal alone."""
-        print(f"\r\x1b[K{self.shown(text)}", end="", file=self._stream, flush=True)
+        """Write a text in the place of the one that was drawn before; where `draws` alone."""
+        self._write(f"\r\x1b[K{self.shown(text)}")
+
+    def mute(self) -> None:
+        """Write no more, whatever other threads still want to."""
+        with self._lock:
+            self._muted = True
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            if not self._muted:
+                print(text, end="", file=self._stream, flush=True)
 
     def paragraph(self, text: str, style: Style = Style.PLAIN) -> None:
         """Write a text in lines that fit, all but the first indented: below its first word, behind any mark.

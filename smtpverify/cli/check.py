@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PinFormatError, SMTPVerifyError, printable
@@ -15,7 +14,7 @@ from ..tls.names import reference_identifier
 from ..tls.pins import Pin
 from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
-from ._probe import Findings, Verdict, look_at
+from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style
 
 if TYPE_CHECKING:
@@ -93,6 +92,12 @@ def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | Non
     )
     add_known_hosts_argument(parser)
     parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show the conversation on standard error, without secrets",
+    )
+    parser.add_argument(
         "--timeout",
         type=seconds,
         default=timeout,
@@ -139,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: a relay or an option can't be used.
     """
     relays = read_relays(arguments)
-    found = _look_at_all(relays, arguments.timeout)
+    found = look_at_all(relays, arguments.timeout, verbose=arguments.verbose)
     for findings in found:
         _refuse_if_old(findings, arguments.expires_in)
     if arguments.json:
@@ -205,19 +210,6 @@ def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:
             urls = [f"{'smtps' if relay.port == 465 else 'tls'}://{host}{port}"]
         return [Relay.parse(url, trust=relay.trust) for url in urls]
     return [relay]
-
-
-def _look_at_all(relays: Sequence[Relay], timeout: float) -> list[Findings]:
-    progress = sys.stderr.isatty() and len(relays) > 1
-    with ThreadPoolExecutor(max_workers=min(16, len(relays))) as pool:
-        waiting = [pool.submit(look_at, relay, timeout) for relay in relays]
-        found = []
-        for number, one in enumerate(waiting, 1):
-            found.append(one.result())
-            if progress:
-                end = "\r" if number < len(waiting) else "\r\x1b[K"
-                print(f"{number} of {len(waiting)} looked at", end=end, file=sys.stderr, flush=True)
-    return found
 
 
 def _refuse_if_old(findings: Findings, days: int | None) -> None:

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from . import EX_UNAVAILABLE, CommandError
+from . import EX_UNAVAILABLE, CommandError, Terminated
 from ._screen import Screen
 
 if TYPE_CHECKING:
@@ -58,18 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
     from ._demo_acts import play
 
     playing = play(Screen())
-    return asyncio.run(playing if sys.platform == "win32" else cancelled_by_ctrl_c(playing))
+    return asyncio.run(playing if sys.platform == "win32" else cancelled_by_signals(playing))
 
 
-async def cancelled_by_ctrl_c(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main`, which Ctrl-C cancels, and nothing else; until the event loop is closed.
+async def cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main`, which Ctrl-C and SIGTERM cancel, and nothing else; until the event loop is closed.
 
     `asyncio.run()` by itself lets Ctrl-C interrupt whatever runs just then in Python 3.10, such as the
     accepting of a connection, and later does not wake up for one that comes when it is about to wait.
     """
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, cast("asyncio.Task[int]", asyncio.current_task()).cancel)
+    ended = KeyboardInterrupt
+
+    def cancel(kind: type[KeyboardInterrupt]) -> None:
+        nonlocal ended
+        ended = kind
+        playing.cancel()
+
+    playing = cast("asyncio.Task[int]", asyncio.current_task())
+    loop.add_signal_handler(signal.SIGINT, cancel, KeyboardInterrupt)
+    loop.add_signal_handler(signal.SIGTERM, cancel, Terminated)
     try:
         return await main
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        raise ended from None

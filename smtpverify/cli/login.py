@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import smtplib
+import sys
 from typing import TYPE_CHECKING
 
-from . import EX_UNAVAILABLE, EX_USAGE, CommandError
+from ..errors import RelayURLError, SMTPVerifyError
+from ..relay import Relay
+from ..schemes import EXTERNAL
+from . import EX_USAGE, CommandError
+from ._client import Client, LMTPClient, Watch
+from ._prompt import password_for
 from ._screen import Screen, Style
-from .check import seconds
+from ._status import explained
+from .check import add_trust_arguments, trust_of
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +32,9 @@ _EPILOG = """\
 example:
   smtpverify login tls://alice@mail.example.org:587
 
-exit status: 0, 1 if the server failed verification or refused the login, 64
-for a URL that can't be used, 69 if there was no connection to be had.
+exit status: 0 if the login is taken, else as of 'smtpverify send', above all 64
+for a URL that can't be used, 75 for what may pass by itself, 77 if the server
+failed verification or refused the login.
 """
 
 
@@ -33,53 +43,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     parser.add_argument("relay", metavar="URL", help="a relay URL with a user")
-    parser.add_argument(
-        "--timeout", type=seconds, default=30, metavar="SECONDS", help="for each step (default: 30)"
-    )
+    add_trust_arguments(parser, timeout=30)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Log in.
 
     Returns:
-        The exit status: 0, or 1 where the server is not whom it should be, or refuses.
+        The exit status, 0.
 
     Raises:
-        CommandError: the URL can't be used, or there is no connection to be had.
+        CommandError: nobody was logged in.
     """
-    import smtplib
-    import sys
-
-    from ..errors import PeerVerificationError, PlaintextCredentialsError, RelayURLError
-    from ..relay import Relay
-    from ..schemes import EXTERNAL
-    from ._client import Client, LMTPClient, Watch
-    from ._prompt import password_for
-    from ._status import explained
-
-    screen = Screen()
     try:
-        relay = Relay.parse(arguments.relay)
+        trust = trust_of(arguments)
+        relay = Relay.parse(arguments.relay, trust=trust)
         if relay.user is None and relay.auth != EXTERNAL:
             raise RelayURLError("user: it is missing, as in tls://alice@mail.example.org:587")
         password = password_for(relay, piped=True)
-    except RelayURLError as error:
+    except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
     kind = LMTPClient if relay.meaning.lmtp else Client
-    watch = Watch(Screen(sys.stderr), verbose=False, total=0)  # it tells of a fallback to plaintext
+    smtp = kind(
+        Watch(Screen(sys.stderr), verbose=arguments.verbose),
+        trust=trust,
+        password=password,
+        timeout=arguments.timeout,
+    )
     try:
-        with kind(watch, password=password, timeout=arguments.timeout) as smtp:
-            smtp.connect(arguments.relay)
-            screen.line(f"✓ {smtp.peer or f'{relay}, in plaintext'}", Style.GOOD)
-            who = f" as {relay.user}" if relay.user else ""
-            screen.line(f"✓ logged in{who} by {smtp.mechanism}", Style.GOOD)
-    except RelayURLError as error:
-        raise CommandError(str(error), EX_USAGE) from error
-    except (PeerVerificationError, PlaintextCredentialsError, smtplib.SMTPAuthenticationError) as error:
-        screen.paragraph(f"✗ {error}", Style.BAD)
-        if isinstance(error, PeerVerificationError) and error.diagnosis is not None:
-            screen.paragraph(f"  {error.diagnosis.remedy}")
-        return 1
+        smtp.connect(arguments.relay)
+        peer, mechanism = smtp.peer, smtp.mechanism
+        with contextlib.suppress(smtplib.SMTPException, OSError):  # it has said what was asked
+            smtp.quit()
     except (smtplib.SMTPException, OSError) as error:
-        raise CommandError(str(explained(error, str(relay))), EX_UNAVAILABLE) from error
+        raise explained(error, str(relay)) from error
+    finally:
+        smtp.close()
+    screen = Screen()
+    screen.line(f"✓ {peer or f'{relay}, in plaintext'}", Style.GOOD)
+    who = f" as {relay.user}" if relay.user else ""
+    screen.line(f"✓ logged in{who} by {mechanism}", Style.GOOD)
     return 0

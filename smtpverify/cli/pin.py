@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..tls.pins import Pin
-from ._probe import Findings, Verdict, look_at
+from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style
 from .check import add_trust_arguments, read_relays
 
@@ -53,10 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: a relay or an option can't be used.
     """
     screen = Screen()
-    return max(
-        _show(screen, look_at(relay, arguments.timeout), titled=len(arguments.relays) > 1)
-        for relay in read_relays(arguments)
-    )
+    found = look_at_all(read_relays(arguments), arguments.timeout, verbose=arguments.verbose)
+    return max(_show(screen, findings, titled=len(found) > 1) for findings in found)
 
 
 def _show(screen: Screen, findings: Findings, *, titled: bool) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import smtplib
 import sys
 from typing import TYPE_CHECKING
@@ -85,7 +84,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-i", action="store_true", help="for scripts: a dot alone never ends the message")
     parser.add_argument("-o", metavar="OPTION", action="append", help="for scripts: sendmail's, ignored")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the conversation, without secrets")
     add_trust_arguments(parser, timeout=None)
 
 
@@ -111,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
     screen = Screen(sys.stderr)
-    drawn = len(letter.octets) > _LARGE and _has_bar() and not arguments.verbose
+    drawn = len(letter.octets) > _LARGE and screen.draws and not arguments.verbose
     watch = Watch(screen, verbose=arguments.verbose, total=len(letter.octets) if drawn else 0)
     try:
         refused = _deliver(arguments.relay, relay, letter, watch, trust, timeouts, password)
@@ -127,10 +125,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _timeouts(seconds: float | None) -> Timeouts:
     return Timeouts() if seconds is None else Timeouts(*[seconds] * 6)
-
-
-def _has_bar() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 # --- the message ---------------------------------------------------------------------------------
