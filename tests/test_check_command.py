@@ -219,7 +219,7 @@ def test_several_and_a_file(smtp_server: ServerFactory, world: World, tmp_path: 
         ports = [first.port, second.port, third]
         relays = [f"tls://{PLACE}:{port}" for port in ports]
         file = tmp_path / "relays"
-        file.write_text(f"# ours\n\n{relays[1]}\n  {relays[2]}\n")
+        file.write_text(f"\ufeff# ours\n\n{relays[1]}\n  {relays[2]}\n", encoding="utf-8")
         run = command("check", "--json", "--file", str(file), relays[0])
         piped = command("check", "--file", "-", typed=f"{relays[0]}\n{relays[2]}\n")
     found = json.loads(run.stdout)
@@ -308,6 +308,11 @@ def test_verbose_beside_json(smtp_server: ServerFactory, world: World) -> None:
         (("--pin", "x", "localhost"), "pin 'x'"),
         (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file"),
         (("--file", "/nowhere"), "check: /nowhere: No such file or directory\n"),
+        (("--file", "", "localhost"), "check: : No such file or directory\n"),
+        (
+            ("--timeout", "1e12", "localhost"),
+            "argument --timeout: '1e12' is not a positive number of seconds",
+        ),
         (("--timeout", "0", "localhost"), "argument --timeout: '0' is not a positive number of seconds"),
         (("--timeout", "inf", "localhost"), "argument --timeout: 'inf' is not a positive number of seconds"),
         (("--timeout", "1m", "localhost"), "argument --timeout: '1m' is not a positive number of seconds"),

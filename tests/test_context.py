@@ -421,3 +421,19 @@ def test_a_failure_is_not_kept(world: World, tmp_path: Path) -> None:
             create_context(trust)
     (tmp_path / "away").rename(file)
     assert create_context(trust).get_ca_certs(True) == [world.root.der]
+
+
+def test_ctrl_c_in_the_handshake_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[VerifyingSocket] = []
+
+    def interrupted(self: VerifyingSocket, block: bool = False) -> None:
+        made.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VerifyingSocket, "do_handshake", interrupted)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(KeyboardInterrupt):
+            create_context().wrap_socket(ours, server_hostname=HOST)
+        assert made[0].fileno() == -1
+        assert theirs.recv(1) == b""

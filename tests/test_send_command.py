@@ -620,20 +620,20 @@ if sys.platform != "win32":
     _AT_TERMINAL = (
         "import fcntl, os, sys, termios\n"
         "fcntl.ioctl(2, termios.TIOCSCTTY, 0)\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'smtpverify', 'send', *sys.argv[1:]])\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'smtpverify', *sys.argv[1:]])\n"
     )
 
     class Sitting:
-        """Somebody at a terminal, to whom standard error leads; standard input is a file."""
+        """Somebody at a terminal, to whom standard error leads; standard input is a file, or it too."""
 
-        def __init__(self, *arguments: str, home: Path, typed: Path) -> None:
+        def __init__(self, name: str, *arguments: str, home: Path, typed: Path | None) -> None:
             self._ours, theirs = pty.openpty()
             self._theirs = theirs
             self.echoes = bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
             self.shown = b""
-            with typed.open("rb") as stdin:
+            with typed.open("rb") if typed else contextlib.nullcontext(theirs) as stdin:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-c", _AT_TERMINAL, *arguments],
+                    [sys.executable, "-c", _AT_TERMINAL, name, *arguments],
                     stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=theirs,
@@ -667,10 +667,13 @@ if sys.platform != "win32":
             os.close(self._theirs)
 
     @contextlib.contextmanager
-    def sitting(*arguments: str, home: Path, typed: bytes = LETTER) -> Iterator[Sitting]:
-        path = home / "typed"
-        path.write_bytes(typed)
-        person = Sitting(*arguments, home=home, typed=path)
+    def sitting(
+        *arguments: str, home: Path, typed: bytes | None = LETTER, name: str = "send"
+    ) -> Iterator[Sitting]:
+        path = None if typed is None else home / "typed"
+        if path is not None and typed is not None:
+            path.write_bytes(typed)
+        person = Sitting(name, *arguments, home=home, typed=path)
         try:
             yield person
         finally:
@@ -691,14 +694,23 @@ if sys.platform != "win32":
         assert server.connections[0].credentials[0].password == "s3cret"
         assert server.messages[0].data == LETTER
 
-    def test_ctrl_c_at_the_prompt(smtp_server: ServerFactory, good: Behaviour, home: Path) -> None:
+    @pytest.mark.parametrize("name", ["send", "login"])
+    @pytest.mark.parametrize("status", [130, 143])
+    def test_a_signal_at_the_prompt(
+        smtp_server: ServerFactory, good: Behaviour, home: Path, name: str, status: int
+    ) -> None:
+        """What is typed shows again afterwards."""
+        message, typed = (["-f", ALICE, BOB], LETTER) if name == "send" else ([], None)
         with (
             smtp_server(good) as server,
-            sitting(url(server, user="alice@"), "-f", ALICE, BOB, home=home) as person,
+            sitting(url(server, user="alice@"), *message, home=home, typed=typed, name=name) as person,
         ):
             person.read_until(b"Password of alice at localhost: ")
-            person.type(b"\x03")
-            assert person.end() == 130
+            if status == 130:
+                person.type(b"\x03")
+            else:
+                person.process.send_signal(signal.SIGTERM)
+            assert person.end() == status
         assert b"Traceback" not in person.shown
         assert server.connections[0].leaked() == []
 
@@ -732,7 +744,10 @@ if sys.platform != "win32":
         assert b"%" not in person.shown
         assert bool(person.shown) is (option == "-v")
 
-    def test_ctrl_c_in_the_middle(smtp_server: ServerFactory, good: Behaviour, home: Path) -> None:
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_in_the_middle(
+        smtp_server: ServerFactory, good: Behaviour, home: Path, number: signal.Signals, status: int
+    ) -> None:
         """The bar goes, and the message was never whole."""
         interrupted = threading.Event()
 
@@ -745,9 +760,22 @@ if sys.platform != "win32":
             sitting(url(server), "-f", ALICE, BOB, home=home, typed=LARGE * 10) as person,
         ):
             person.read_until(b"% of ")
-            person.process.send_signal(signal.SIGINT)
-            assert person.end() == 130
+            person.process.send_signal(number)
+            assert person.end() == status
             interrupted.set()
         assert person.shown.endswith(b"\r\x1b[K")
         assert b"Traceback" not in person.shown
         assert server.messages == []
+
+    def test_a_signal_while_several_are_looked_at(smtp_server: ServerFactory, home: Path) -> None:
+        """What tells how far it is goes too, and nobody is waited for."""
+        with (
+            closed_port() as port,
+            smtp_server(greeting_kind=Greeting.SILENT) as server,
+            sitting(f"tls://{PLACE}:{port}", url(server), home=home, typed=None, name="check") as person,
+        ):
+            person.read_until(b"1 of 2 looked at")
+            person.type(b"\x03")
+            assert person.end() == 130
+        assert person.shown.endswith(b"\r\x1b[K")
+        assert person.shown.count(b"\n") == 0

@@ -38,7 +38,6 @@ COMMANDS = {
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_OSERR = 71
-EX_IOERR = 74
 # As shells report an end by SIGINT, SIGPIPE or SIGTERM.
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -93,13 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 where the subcommand found fault, 64 for a usage error, 69 where something
-        that is needed is not installed, 71 where the system refused something, 74 where the output could not
-        be written, 130 after Ctrl-C, 143 after SIGTERM.
+        that is needed is not installed, 71 where the system refused something, such as to write the output,
+        130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it is closed, and its number is free for any file or socket
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
+        if getattr(sys, name) is None:  # the shell has closed it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
     try:
         with _ended_by_sigterm():
             status = _run(arguments)
@@ -197,7 +197,7 @@ def _flushed(status: int) -> int:
         _abandon(sys.stdout)
         if not status:
             _tell(f"smtpverify: standard output: {error.strerror}")
-            status = EX_IOERR
+            status = EX_OSERR
     try:
         sys.stderr.flush()
     except OSError:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
-from . import EX_IOERR, EX_USAGE, CommandError
-from ._status import EX_DATAERR, EX_NOINPUT
+from . import EX_USAGE, CommandError
+from ._status import EX_DATAERR, EX_IOERR, EX_NOINPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ def read(path: str | None, standard_input: BinaryIO | None) -> bytes:
     Raises:
         CommandError: there is no such file, or it can't be read.
     """
-    shown = "standard input" if path in (None, "-") else printable(os.fspath(path or ""))
+    shown = "standard input" if path is None or path == "-" else printable(path) or "''"
     try:
         if path is not None and path != "-":
             standard_input = open(path, "rb")  # noqa: SIM115 - closed below

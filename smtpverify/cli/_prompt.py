@@ -47,13 +47,13 @@ def password_for(relay: Relay, *, piped: bool) -> Keeper | None:
             "see password-env= and password-file= of relay URLs",
             EX_USAGE,
         )
-    return Keeper(lambda: _asked(relay, piped=piped and not sys.stdin.isatty()))
+    return Keeper(lambda: _asked(relay, piped=piped and (sys.stdin is None or not sys.stdin.isatty())))
 
 
 def _asked(relay: Relay, *, piped: bool) -> str:
     try:
         if piped:
-            password = sys.stdin.readline().rstrip("\r\n")
+            password = sys.stdin.readline().rstrip("\r\n") if sys.stdin is not None else ""
         else:
             password = getpass.getpass(f"Password of {relay.user} at {relay.host}: ")
     except EOFError:

@@ -34,6 +34,7 @@ from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 
 __all__ = [
     "EX_DATAERR",
+    "EX_IOERR",
     "EX_NOINPUT",
     "EX_NOPERM",
     "EX_NOUSER",
@@ -47,6 +48,7 @@ EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_NOUSER = 67
 EX_NOHOST = 68
+EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_PROTOCOL = 76
 EX_NOPERM = 77

@@ -51,6 +51,7 @@ exit status: 0 if all are verified, 1 if one is refused, is in plaintext or
 expires too soon, 2 if one could not be connected to, 64 for a usage error.
 """
 _EVERYWHERE = ("smtps://{}:465", "tls://{}:587", "tls://{}:25")  # in the order of preference (RFC 8314 3)
+_YEAR = 366 * 86400  # seconds
 _READERS = {
     "mercurial": "  (Mercurial)",
     "openssl": "  (openssl x509)",
@@ -129,8 +130,10 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a positive number of seconds")
+    if not 0 < number <= _YEAR:  # the system's clocks have limits too
+        raise argparse.ArgumentTypeError(
+            f"{printable(text)!r} is not a positive number of seconds (a year at most)"
+        )
     return number
 
 
@@ -172,11 +175,8 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
     """
     texts = list(arguments.relays)
     try:
-        if getattr(arguments, "file", None):
-            with sys.stdin if arguments.file == "-" else open(arguments.file, encoding="utf-8") as lines:
-                texts += [
-                    line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")
-                ]
+        if getattr(arguments, "file", None) is not None:
+            texts += _lines(arguments.file)
         if not texts:
             raise CommandError("no relay was given", EX_USAGE)
         trust = trust or trust_of(arguments)
@@ -189,7 +189,16 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
         raise CommandError(str(error), EX_USAGE) from error
     except (OSError, UnicodeDecodeError) as error:
         told = getattr(error, "strerror", None) or error
-        raise CommandError(f"{printable(str(arguments.file))}: {told}", EX_USAGE) from error
+        raise CommandError(f"{printable(arguments.file)}: {told}", EX_USAGE) from error
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a file, or of standard input, but for comments."""
+    if path == "-" and sys.stdin is None:
+        raise CommandError("standard input is closed", EX_USAGE)
+    with sys.stdin if path == "-" else open(path, encoding="utf-8-sig") as file:
+        lines = map(str.strip, file)
+        return [line for line in lines if line and not line.startswith("#")]
 
 
 def trust_of(arguments: argparse.Namespace) -> Trust:

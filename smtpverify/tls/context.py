@@ -254,7 +254,11 @@ class VerifyingContext(StockContext):
             if wrapped.gettimeout() == 0:
                 wrapped.close()
                 raise ValueError("do_handshake_on_connect should not be specified for non-blocking sockets")
-            wrapped.do_handshake()
+            try:
+                wrapped.do_handshake()
+            except BaseException:  # of Ctrl-C nobody else takes care
+                wrapped.close()
+                raise
         return wrapped  # type: ignore[no-any-return]
 
     def wrap_bio(
