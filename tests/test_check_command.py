@@ -378,13 +378,6 @@ def test_pins_of_several(smtp_server: ServerFactory, world: World) -> None:
     assert f"✗ unreachable: no connection to 127.0.0.1 port {port} (Connection refused)" in run.stderr
 
 
-@pytest.mark.parametrize("name", ["check", "pin", "login", "send", "explain", "completion"])
-def test_help_has_an_example(name: str) -> None:
-    run = command(name, "--help")
-    assert run.returncode == 0
-    assert f"  smtpverify {name} " in run.stdout
-
-
 # --- in this process, with a resolver of its own -------------------------------------------------
 
 

@@ -69,6 +69,17 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"smtpverify {smtpverify.__version__}\n", "")
 
 
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_help_fits_and_has_an_example(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([*name.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(rf"^examples?:\n  .*smtpverify {name}", shown, re.MULTILINE)
+
+
 def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--help"]) == 0
     shown = capsys.readouterr()

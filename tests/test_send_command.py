@@ -330,8 +330,11 @@ def test_endings(
     assert f"{PLACE}:{server.port}: " in run.stderr
 
 
-def test_a_reply_to_quit_spoils_nothing(smtp_server: ServerFactory, good: Behaviour, home: Path) -> None:
-    with smtp_server(good, replies={"QUIT": "554 5.0.0 Never"}) as server:
+@pytest.mark.parametrize("reply", ["554 5.0.0 Never", b"", "what?"])
+def test_a_reply_to_quit_spoils_nothing(
+    smtp_server: ServerFactory, good: Behaviour, home: Path, reply: str | bytes
+) -> None:
+    with smtp_server(good, replies={"QUIT": reply}, closes_after=("QUIT",)) as server:
         run = send(url(server), "-f", ALICE, BOB, typed=LETTER, home=home)
     assert ended(run) == (0, "", "")
     assert len(server.messages) == 1

@@ -31,8 +31,17 @@ COMMANDS = {
     "explain": "tell what a relay URL means, without connecting",
     "completion": "print what makes a shell complete these commands",
     "run": "run a Python program so that its smtplib verifies",
-    "demo": "send real mail over verified TLS, and meet impostors, all on this machine",
+    "demo": "send mail over TLS, and meet impostors, all on this machine",
 }
+
+_EPILOG = """\
+'smtpverify COMMAND --help' tells more of a command.
+
+examples:
+  smtpverify check mail.example.org:587
+  smtpverify send tls://alice@mail.example.org:587 -f alice@example.org -t \\
+      bob@example.org --subject Hello --body 'Hello Bob.'
+"""
 
 # BSD's sysexits.h; `os` has them on Unix alone.
 EX_USAGE = 64
@@ -171,7 +180,8 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="smtpverify",
         description="Mail over TLS whose server is verified.",
-        epilog="'smtpverify COMMAND --help' tells more of a command.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)

@@ -34,11 +34,12 @@ __all__ = [
 ]
 
 _DESCRIPTION = """\
-Connects to each relay as the library does, and tells what happened at each step,
-what the server showed, and whether it is verified, or else why not and what to
-do. Nobody is logged in, and nothing is sent.
+Connects to each relay as the library does, and tells what happened at each
+step, what the server showed, and whether it is verified, or else why not and
+what to do. Nobody is logged in, and nothing is sent.
 
-A host without a scheme is tried as smtps:// on port 465, and as tls:// on others.
+A host without a scheme is tried as smtps:// on port 465, and as tls:// on
+others.
 """
 
 _EPILOG = """\

@@ -28,6 +28,9 @@ pip install 'smtpverify[demo]'
 """
 
 _EPILOG = """\
+example:
+  smtpverify demo
+
 exit status: 0, or 1 if mail did not arrive as it was sent, if smtpverify gave
 an impostor anything, or if smtplib, which verifies nothing, refused one.
 """

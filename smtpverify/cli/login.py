@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import smtplib
 import sys
 from typing import TYPE_CHECKING
@@ -73,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         smtp.connect(arguments.relay)
         peer, mechanism = smtp.peer, smtp.mechanism
-        with contextlib.suppress(smtplib.SMTPException, OSError):  # it has said what was asked
-            smtp.quit()
+        smtp.quit()
     except (smtplib.SMTPException, OSError) as error:
         raise explained(error, str(relay)) from error
     finally:

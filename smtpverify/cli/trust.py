@@ -32,8 +32,9 @@ server's own, and remembers its key among the known hosts. From then on that key
 stands in place of a CA and of the name, for this host alone, on all of its
 ports; and a server with another key is refused. This is the way of SSH.
 
-Compare the fingerprint with what the server's administrator, or its own display,
-tells you: whoever sits in between shows a fingerprint too, which is his own.
+Compare the fingerprint with what the server's administrator, or its own
+display, tells you: whoever sits in between shows a fingerprint too, which is
+his own.
 
 The known hosts are a file in TOML, $XDG_CONFIG_HOME/smtpverify/known_hosts, or
 else ~/.config/smtpverify/known_hosts. The commands use it; a program does so by
@@ -44,14 +45,14 @@ write there besides which servers have offered TLS.
 _EPILOG = """\
 examples:
   smtpverify trust printer.example.org:465
-  smtpverify trust --fingerprint 'sha256 Fingerprint=04:33:...' printer.example.org
+  smtpverify trust --fingerprint 'sha256 Fingerprint=04:...' printer.example.org
   smtpverify trust --list
   smtpverify trust --forget printer.example.org
 
-exit status: 0 if the server is known now, or verified without; 1 if it is not to
-be trusted, or not by this fingerprint; 2 if it could not be connected to; 64 for
-a usage error, also where there is nobody to ask; 71 if the known hosts can't be
-written.
+exit status: 0 if the server is known now, or verified without; 1 if it is not
+to be trusted, or not by this fingerprint; 2 if it could not be connected to; 64
+for a usage error, also where there is nobody to ask; 71 if the known hosts
+can't be written.
 """
 
 
