@@ -21,6 +21,7 @@ __all__ = [
     "CertificateFormatError",
     "CommandArgumentError",
     "DeliveryUnknownError",
+    "GreetingError",
     "HostnameMismatchError",
     "InsecureContextError",
     "InsecureContextWarning",
@@ -189,6 +190,16 @@ class PlaintextInjectionError(ProtocolError):
 
 class MalformedReplyError(ProtocolError, smtplib.SMTPResponseException):
     """What came is no reply (RFC 5321 4.2); the connection is closed.
+
+    `smtp_code` and `smtp_error` are what could be made of it, -1 where there is no code.
+    """
+
+    smtp_code = -1
+    smtp_error: bytes | str = b""
+
+
+class GreetingError(SMTPVerifyError, smtplib.SMTPConnectError):
+    """What came in the place of a greeting is no reply (RFC 5321 4.2); the connection is closed.
 
     `smtp_code` and `smtp_error` are what could be made of it, -1 where there is no code.
     """

@@ -80,6 +80,7 @@ FALL_BACK: list[tuple[Exception, bool, bool]] = [
     (errors.UnsolicitedReplyError("x"), False, True),
     (errors.DeliveryUnknownError("x"), False, True),
     (smtplib.SMTPServerDisconnected("x"), False, True),
+    (errors.GreetingError("x"), False, True),
     (smtplib.SMTPConnectError(-1, b"x"), False, True),
     (smtplib.SMTPConnectError(554, b"x"), False, False),
     (smtplib.SMTPConnectError(421, b"x"), False, False),

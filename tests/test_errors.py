@@ -32,6 +32,7 @@ BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
     errors.ProtocolError: (SMTPVerifyError, smtplib.SMTPServerDisconnected),
     errors.PlaintextInjectionError: (errors.ProtocolError,),
     errors.MalformedReplyError: (errors.ProtocolError, smtplib.SMTPResponseException),
+    errors.GreetingError: (SMTPVerifyError, smtplib.SMTPConnectError, smtplib.SMTPResponseException),
     errors.UnsolicitedReplyError: (errors.ProtocolError,),
     errors.DeliveryUnknownError: (SMTPVerifyError, smtplib.SMTPServerDisconnected),
     errors.MessageTooLargeError: (SMTPVerifyError, smtplib.SMTPSenderRefused),

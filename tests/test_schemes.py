@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import smtplib
 import ssl
 import warnings
@@ -429,6 +430,37 @@ def test_a_starttls_client_meets_a_server_that_speaks_tls_at_once(smtp_server: S
     with smtp_server(greeting=b"\x15\x03\x01\x00\x02\x02\x28") as server:
         error = refusal(smtpverify.ProtocolError, lambda: deliver(STRICT_STARTTLS[0], server.port))
     assert error.diagnosis.cause is Cause.TLS_NOT_PLAINTEXT
+    assert server.leaked() == []
+
+
+def test_a_server_that_closes_in_the_place_of_a_greeting(smtp_server: ServerFactory) -> None:
+    """As one that speaks TLS from the first byte does, once it is tired of waiting."""
+    for tls, way, remedy in (
+        (Tls.STARTTLS, STRICT_STARTTLS[0], "write smtps://"),
+        (Tls.IMPLICIT, IMPLICIT[0], ""),
+    ):
+        with smtp_server(tls=tls, greeting_kind=Greeting.CLOSED) as server:
+            error = refusal(smtpverify.ProtocolError, functools.partial(deliver, way, server.port))
+        assert str(error) == f"{HOST}:{server.port}: no SMTP greeting came: the server closed the connection"
+        assert error.diagnosis.cause is Cause.NO_GREETING
+        assert remedy in error.diagnosis.remedy
+        assert bool(remedy) is bool(error.diagnosis.remedy)
+
+
+@over(STRICT_STARTTLS[:1] + IMPLICIT[:1])
+def test_a_server_of_another_protocol(smtp_server: ServerFactory, way: Way) -> None:
+    """What smtplib makes of it, with what came, and whence."""
+    tls = Tls.IMPLICIT if way in IMPLICIT else Tls.STARTTLS
+    with smtp_server(tls=tls, greeting="HTTP/1.1 400 Bad Request") as server:
+        error = refusal(smtpverify.GreetingError, lambda: deliver(way, server.port))
+    assert isinstance(error.__cause__, smtpverify.MalformedReplyError)
+    assert (error.smtp_code, error.smtp_error) == (-1, b"/1.1 400 Bad Request")
+    assert str(error) == (
+        f"{HOST}:{server.port}: no SMTP greeting came: the server broke RFC 5321 4.2: "
+        "'HTTP/1.1 400 Bad Request' is no line of a reply"
+    )
+    assert error.diagnosis.cause is Cause.NO_GREETING
+    assert "port" in error.diagnosis.remedy
     assert server.leaked() == []
 
 

@@ -302,8 +302,16 @@ ENDINGS: list[tuple[dict[str, Any], int, str]] = [
     ({"replies": {"MAIL": "2_0 what"}}, 76, "2_0"),
     ({"greeting": "554 5.3.2 Not you"}, 69, "the server refused the connection: 554 5.3.2 Not you"),
     ({"greeting": "421 4.3.2 Busy"}, 75, "the server refused the connection: 421 4.3.2 Busy"),
-    ({"greeting": "HTTP/1.1 400 Bad Request"}, 76, "HTTP/1.1"),
-    ({"greeting_kind": Greeting.CLOSED}, 75, "Connection unexpectedly closed"),
+    (
+        {"greeting": "HTTP/1.1 400 Bad Request"},
+        76,
+        "'HTTP/1.1 400 Bad Request' is no line of a reply\n  Is this",
+    ),
+    (
+        {"greeting_kind": Greeting.CLOSED},
+        75,
+        "no SMTP greeting came: the server closed the connection\n  If it",
+    ),
     ({"starttls": Starttls.ABSENT}, 69, "the server does not offer STARTTLS\n  If it used to, somebody"),
     ({"starttls": Starttls.REFUSED}, 75, "refused STARTTLS: 454 4.7.0 TLS not available"),
     (
@@ -381,7 +389,7 @@ def test_a_silent_server(smtp_server: ServerFactory, home: Path) -> None:
     with smtp_server(greeting_kind=Greeting.SILENT) as server:
         run = send(url(server), "-f", ALICE, BOB, "--timeout", "0.1", typed=LETTER, home=home)
     assert run.returncode == 75
-    assert "sent no greeting (timed out)" in run.stderr
+    assert "no SMTP greeting came: the server did not answer within 0.1 seconds\n" in run.stderr
 
 
 # Errors that no server of ours can cause, or not by itself.

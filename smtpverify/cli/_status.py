@@ -13,7 +13,6 @@ from ..errors import (
     AuthenticationError,
     CommandArgumentError,
     DeliveryUnknownError,
-    MalformedReplyError,
     MessageTooLargeError,
     PeerVerificationError,
     PinFormatError,
@@ -137,8 +136,6 @@ def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
         what = "the server refused the connection"
     code = error.smtp_code
     text = f"{what}: {_said(code, error.smtp_error)}"
-    if isinstance(error.__cause__, MalformedReplyError):  # a greeting that is none
-        return str(error.__cause__), EX_PROTOCOL
     if 400 <= code <= 499:
         return text, EX_TEMPFAIL
     if not 500 <= code <= 599:

@@ -21,7 +21,7 @@ from .replies import MAX_LINE, ReplyParser
 if TYPE_CHECKING:
     from .replies import Reply
 
-__all__ = ["Channel", "PeerClosed"]
+__all__ = ["Channel", "PeerClosed", "TimedOut"]
 
 _BLOCK = 16384  # octets that must be taken within the limit of a write; a TLS record (RFC 8446 5.1)
 _LITTLE = 4096  # octets that fit into any system's buffer
@@ -32,6 +32,10 @@ _LONGEST = 2147483647  # milliseconds that poll() takes
 
 class PeerClosed(OSError):
     """The peer has closed the connection. Within this package only."""
+
+
+class TimedOut(TimeoutError):
+    """The peer has kept us waiting; the text says all there is to say. Within this package only."""
 
 
 class Channel:
@@ -88,7 +92,8 @@ class Channel:
         Raises:
             PeerClosed: the end came first.
             MalformedReplyError: what came is no reply.
-            OSError: from the socket; TimeoutError included.
+            TimedOut: it did not come in time.
+            OSError: from the socket.
         """
         reply = self._replies.next()
         if reply is not None:
@@ -110,7 +115,7 @@ class Channel:
                 if reply is not None:
                     return reply
             left = deadline - monotonic()
-        raise TimeoutError("timed out")
+        raise TimedOut(f"the server did not answer within {limit:g} seconds")
 
     def late_replies(self) -> list[Reply]:
         """The replies that are there, where nothing more is to be had: what a server said before the end."""
@@ -169,7 +174,8 @@ class Channel:
 
         Raises:
             PeerClosed: the server closed instead of reading.
-            OSError: from the socket; TimeoutError included.
+            TimedOut: it reads no more.
+            OSError: from the socket.
         """
         if not self._is_socket:
             self.sock.sendall(data)
@@ -203,7 +209,7 @@ class Channel:
                     # The system may make room in larger steps than it delivers.
                     before, queued = queued, undelivered(self.sock)
                     if before - queued < _BLOCK:
-                        raise TimeoutError("timed out") from None
+                        raise TimedOut(f"the server took nothing for {limit:g} seconds") from None
                     deadline = monotonic() + limit
                 continue
             rest = rest[sent:]

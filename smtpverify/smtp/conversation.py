@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import (
+    GreetingError,
     MalformedReplyError,
     PlaintextCredentialsError,
     PlaintextWarning,
@@ -21,7 +22,7 @@ from ..errors import (
 )
 from ..schemes import Mode
 from ..tls.causes import Cause
-from .channel import PeerClosed
+from .channel import PeerClosed, TimedOut
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
 from .secrecy import Hidden, begun_line, hidden_command, hidden_words, holds_auth, scrubbed, shown
 from .session import Session
@@ -227,7 +228,7 @@ class Conversation(Session):
                 error = error.with_traceback(None)
             self._close_with_port(error)
             raise error
-        text = f"{what}: {error}" if str(error) else what
+        text = str(error) if isinstance(error, TimedOut) else f"{what}: {error}" if str(error) else what
         self.late_replies = self._open_channel.late_replies() if self._open_channel else []
         if self.late_replies:
             last = self.late_replies[-1]
@@ -248,16 +249,22 @@ class Conversation(Session):
                     "the server speaks TLS where a greeting in plaintext was expected",
                     "Write smtps:// or use SMTP_SSL for TLS from the first byte.",
                 ) from error
-            # smtplib's name for it.
-            raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error or str(error)) from error
-        cause = error.__cause__
-        if plaintext and isinstance(cause, OSError) and not isinstance(cause, PeerClosed):
-            raise self._failed(
-                ProtocolError,
+            failure = self._failed(
+                GreetingError,
                 Cause.NO_GREETING,
-                f"the server sent no greeting ({cause.strerror or cause})",
-                "A server that expects TLS from the first byte says nothing: is this its port 465? "
-                "Then write smtps:// or use SMTP_SSL.",
+                f"no SMTP greeting came: {error.args[0]}",
+                "Is this a mail server's port? Most use 587 and 25 for STARTTLS, 465 for TLS at once.",
+            )
+            failure.smtp_code, failure.smtp_error = error.smtp_code, error.smtp_error or str(error)
+            raise failure from error
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            why = str(cause.strerror or cause)
+            if isinstance(cause, PeerClosed):
+                why = f"the server closed the connection {cause}".rstrip()
+            remedy = "If it speaks TLS from the first byte, as on port 465, write smtps:// or use SMTP_SSL."
+            raise self._failed(
+                ProtocolError, Cause.NO_GREETING, f"no SMTP greeting came: {why}", remedy if plaintext else ""
             ) from cause
 
     def ehlo(self, name: str = "") -> tuple[int, bytes]:
