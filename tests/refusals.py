@@ -229,7 +229,7 @@ CASES: dict[str, Case] = {
         HostnameMismatchError,
         Cause.ADDRESS_NOT_IN_CERTIFICATE,
         f"the certificate is valid for {HOST}, 192.0.2.1, not for the address 127.0.0.1",
-        "server_hostname beside the address.",
+        "?server-name= in a URL, or server_hostname.",
         names(HOST, "192.0.2.1"),
         host="127.0.0.1",
     ),
@@ -313,7 +313,7 @@ CASES: dict[str, Case] = {
         Cause.MISSING_INTERMEDIATE,
         "the certificate of CN=Bed Root 2,O=Bed Trust Services, which issued that of "
         "CN=Bed Intermediate 2,O=Bed Trust Services, was not sent and is not among the trusted",
-        "If nothing but the root is missing, bring this machine's CA certificates up to date",
+        "If only the root is missing, bring this machine's CA certificates up to date",
         same_name_as_a_root,
     ),
     "self-signed root": Case(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # The process has the system's resolver, which knows no name of ours but this one.
 PLACE = "localhost"
+PIN = "sha256:" + "0" * 64
 
 
 def command(*arguments: str, typed: str = "") -> Any:
@@ -194,6 +195,10 @@ def test_trust_and_pins(smtp_server: ServerFactory, world: World) -> None:
         trusted = command("check", "--cafile", str(world.unknown_file), "--pin", good, at)
         assert command("check", "--cafile", str(world.unknown_file), "--pin", bad, at).returncode == 1
         assert command("check", f"{at}?pin-only={good}").returncode == 0
+        pinned = command("check", "--pin-only", bad, "--pin-only", good, at)
+        assert command("check", "--pin-only", bad, at).returncode == 1
+    assert pinned.returncode == 0
+    assert "trust the pins alone" in told(pinned)
     assert trusted.returncode == 0
     assert f"trust {world.unknown_file}, and 1 pin " in told(trusted)
 
@@ -261,6 +266,7 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
     assert [each["subject"] for each in found["chain"]] == ["O=Bed Mail", "CN=Bed Root,O=Bed Trust Services"]
     assert found["chain"][0]["days_left"] == 89
     assert found["mechanisms"] == ["PLAIN", "LOGIN"]
+    assert found["extensions"]["auth"] == "PLAIN LOGIN"
     assert set(found["pins"]) == {"smtpverify", "spki", "mercurial", "openssl", "curl", "msmtp"}
     for spelling in found["pins"].values():
         smtpverify.Pin.parse(spelling)
@@ -306,7 +312,11 @@ def test_verbose_beside_json(smtp_server: ServerFactory, world: World) -> None:
         (("http://localhost",), "scheme: http:// is unknown"),
         (("lmtp://localhost:24",), "LMTP is without TLS"),
         (("--pin", "x", "localhost"), "pin 'x'"),
-        (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file"),
+        (("--cafile", "/nowhere", "localhost"), "check: --cafile: /nowhere: No such file"),
+        (("--pin-only", "x", "localhost"), "pin 'x'"),
+        (("--pin-only", PIN, "--cafile", "/nowhere", "h"), "--pin-only: the pin stands in the place of"),
+        (("--pin-only", PIN, "--pin", PIN, "h"), "check: --pin-only: the pin stands in the place of"),
+        (("--pin-only", PIN, f"tls://h?pin={PIN}"), "pin: the URL and the trust argument both give one"),
         (("--file", "/nowhere"), "check: /nowhere: No such file or directory\n"),
         (("--file", "", "localhost"), "check: : No such file or directory\n"),
         (
@@ -361,9 +371,11 @@ def test_pins(smtp_server: ServerFactory, world: World) -> None:
     with smtp_server(tls=Tls.STARTTLS, certificate=certificate) as server:
         run = command("pin", f"tls://{PLACE}:{server.port}")
         pinned = command("pin", f"tls://{PLACE}:{server.port}?pin-only={run.stdout.split()[0]}")
+        spki = str(smtpverify.Pin.of_spki(leaf))
+        option = command("pin", "--pin-only", spki, f"tls://{PLACE}:{server.port}")
     assert (run.returncode, run.stdout) == (1, expected)
     assert run.stderr.startswith("✗ these pins are not verified: the certificate is self-signed")
-    assert (pinned.returncode, pinned.stdout) == (0, expected)
+    assert (pinned.returncode, pinned.stdout) == (option.returncode, option.stdout) == (0, expected)
     assert pinned.stderr.startswith(f"✓ verified: {PLACE}: pinned sha256:")
     assert nothing_said(server)
 

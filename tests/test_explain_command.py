@@ -173,6 +173,19 @@ def test_known_hosts(tmp_path: Path) -> None:
     assert [trust["pins_only"] for trust in trusts] == [True, False, False]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes say nothing of who may read")
+def test_a_password_file_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret"
+    path.write_text("s3cret")
+    url = f"tls://alice@h?password-file={path}"
+    for mode, notes in ((0o640, [f"password-file: {path}: others can read it; try chmod 600"]), (0o600, [])):
+        path.chmod(mode)
+        assert explanation(url, OLD)["notes"] == notes
+    path.chmod(0o644)
+    monkeypatch.setenv("P", "s3cret")
+    assert explanation(f"{url}&password-env=P", OLD)["notes"] == []  # where it is not looked at
+
+
 def test_a_password_in_the_url_is_not_shown(tmp_path: Path) -> None:
     url = "smtp+tls://alice:s3cret@mail.example.org?auth=xoauth2&ignore-extension=chunking"
     run = explain(url, home=tmp_path)

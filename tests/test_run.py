@@ -682,7 +682,7 @@ def test_the_environment_for_a_shell(tmp_path: Path, world: World) -> None:
         ([], "give a script, or -m and a module, behind the options"),
         (["--"], "give a script"),
         (["-m"], "give a script"),
-        (["--cafile", "/absent.pem", "x.py"], "roots: /absent.pem: "),
+        (["--cafile", "/absent.pem", "x.py"], "--cafile: /absent.pem: "),
         (["--trust-file", "/absent", "x.py"], "trust file: /absent: "),
         (["--pin", "md5:00", "x.py"], "pin 'md5:00': "),
     ],

@@ -378,7 +378,7 @@ def test_no_password_and_nobody_is_asked_for_it(kind: str, world: World, tmp_pat
     issued = world.good()
     certificate, key = issued.write(tmp_path)
     key.write_bytes(encrypted(issued, kind, b"right"))
-    told = "is encrypted; give client_key_password"
+    told = "is encrypted; give client_key_password, or a key that is not"
     assert refused("client_key", client_cert=certificate, client_key=key) == f"client_key: {key} {told}"
     certificate.write_bytes(issued.chain_pems + key.read_bytes())
     assert refused("client_key", client_cert=certificate) == f"client_key: {certificate} {told}"

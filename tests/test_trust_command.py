@@ -369,7 +369,7 @@ def test_nobody_there(file: Path) -> None:
         (("--fingerprint", 20 * "ab", "localhost"), "sha1 can be forged"),
         (("--known-hosts", "none", "localhost"), "without known hosts there is nowhere to remember a key"),
         (("--known-hosts", "/dev/null", "localhost"), "known hosts: /dev/null: it is no file"),
-        (("--cafile", "/nowhere", "localhost"), "roots: /nowhere: No such file or directory"),
+        (("--cafile", "/nowhere", "localhost"), "trust: --cafile: /nowhere: No such file or directory"),
         (("--forget", "a b"), "is neither a host name nor an address"),
     ],
 )

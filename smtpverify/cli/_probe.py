@@ -133,7 +133,7 @@ def look_at(relay: Relay, timeout: float, watch: Watch | None = None) -> Finding
     try:
         probe.connect(str(anybody))
         probe.ehlo()
-        findings.extensions = dict(probe.esmtp_features)
+        findings.extensions = {name: said.strip() for name, said in probe.esmtp_features.items()}
         findings.peer = probe.peer
         probe.quit()
     except (smtplib.SMTPException, OSError) as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PinFormatError, SMTPVerifyError, printable
+from ..errors import PinFormatError, SMTPVerifyError, TrustError, printable
 from ..relay import Relay
 from ..tls.names import reference_identifier
 from ..tls.pins import Pin
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_known_hosts_argument",
     "add_trust_arguments",
+    "at_a_shell",
     "configure",
     "known_hosts_of",
     "read_relays",
@@ -90,7 +92,10 @@ def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | Non
     """
     parser.add_argument("--cafile", metavar="FILE", help="trust these CA certificates in place of the usual")
     parser.add_argument(
-        "--pin", metavar="PIN", action="append", default=[], help="demand a pin; may be repeated"
+        "--pin", metavar="PIN", action="append", default=[], help="demand a pin too; may be repeated"
+    )
+    parser.add_argument(
+        "--pin-only", metavar="PIN", action="append", default=[], help="demand a pin in place of CA and name"
     )
     add_known_hosts_argument(parser)
     parser.add_argument(
@@ -203,8 +208,28 @@ def _lines(path: str) -> list[str]:
 
 
 def trust_of(arguments: argparse.Namespace) -> Trust:
-    """The trust that the options ask for."""
-    return Trust(arguments.cafile, pins=arguments.pin, known_hosts=known_hosts_of(arguments))
+    """The trust that the options ask for.
+
+    Raises:
+        CommandError: they contradict each other, or a file can't be used.
+        PinFormatError: a pin can't be read.
+    """
+    if arguments.pin_only and (arguments.pin or arguments.cafile is not None):
+        raise CommandError("--pin-only: the pin stands in the place of --cafile and --pin", EX_USAGE)
+    try:
+        return Trust(
+            arguments.cafile,
+            pins=arguments.pin_only or arguments.pin,
+            pins_only=bool(arguments.pin_only),
+            known_hosts=known_hosts_of(arguments),
+        )
+    except TrustError as error:
+        raise CommandError(at_a_shell(error), EX_USAGE) from error
+
+
+def at_a_shell(error: Exception) -> str:
+    """What an error says, with an option for what bears another name in Python."""
+    return re.sub("^roots:", "--cafile:", str(error))
 
 
 def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:

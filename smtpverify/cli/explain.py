@@ -11,6 +11,7 @@ from ..errors import RelayURLError, SMTPVerifyError, printable
 from ..relay import Relay
 from ..schemes import DIALECTS, EXTERNAL, OAUTH, PASSWORD, Mode
 from ..smtp.attempts import Attempt, attempts
+from ..smtp.credentials import refuse_what_others_read
 from ..smtp.endpoints import is_loopback
 from ..tls.known_hosts import read_known_hosts
 from ..tls.names import reference_identifier
@@ -197,6 +198,12 @@ def _notes(relay: Relay, plaintext: str) -> Iterable[str]:
         yield "port 465 is for TLS from the first byte (RFC 8314): smtps://"
     if relay.mode is Mode.IMPLICIT and relay.port in (25, 587):
         yield f"port {relay.port} is for STARTTLS: {relay.strict_scheme}://"
+    for source in _sources(relay) if relay.user is not None else ():
+        if source["source"] == "file" and source["there"]:
+            try:
+                refuse_what_others_read(source["where"], os.stat(source["where"]))
+            except RelayURLError as error:
+                yield str(error)
 
 
 # --- how it shows --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -125,7 +126,8 @@ def _variables(arguments: argparse.Namespace) -> dict[str, str]:
         settings = replace(settings, known_hosts=_known_hosts(arguments, settings.known_hosts))
         settings.trusts()  # now, and not when the program wants to send
     except SMTPVerifyError as error:
-        raise CommandError(str(error), EX_USAGE) from error
+        option = "SMTPVERIFY_CAFILE" if arguments.cafile is None else "--cafile"
+        raise CommandError(re.sub("^roots:", f"{option}:", str(error)), EX_USAGE) from error
     if not os.path.isfile(os.path.join(startup_directory(), "sitecustomize.py")):
         raise CommandError(f"{startup_directory()}: there is no such directory", EX_UNAVAILABLE)
     if os.pathsep in startup_directory():

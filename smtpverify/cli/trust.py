@@ -16,7 +16,7 @@ from ..tls.trust import Trust
 from . import EX_USAGE, CommandError
 from ._probe import Findings, Verdict, look_at
 from ._screen import Screen, Style
-from .check import add_known_hosts_argument, known_hosts_of, read_relays, seconds
+from .check import add_known_hosts_argument, at_a_shell, known_hosts_of, read_relays, seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         fingerprints = tuple(Pin.parse(text) for text in arguments.fingerprint)
         trust = Trust(arguments.cafile, known_hosts=path)
     except SMTPVerifyError as error:
-        raise CommandError(str(error), EX_USAGE) from error
+        raise CommandError(at_a_shell(error), EX_USAGE) from error
     asked = _Asked(path, fingerprints, arguments.timeout, arguments.add)
     return max([_meet(screen, relay, asked) for relay in read_relays(arguments, trust)])
 

@@ -362,6 +362,6 @@ class Conversation(Session):
             raise self._error(
                 PlaintextCredentialsError,
                 None,
-                "credentials do not go over plaintext; call starttls() first, write tls:// or smtps:// "
-                "before the host, or give allow_plaintext_login=True",
+                "credentials do not go over plaintext; write tls:// or smtps:// before the host "
+                "(or in Python, call starttls() first, or give allow_plaintext_login=True)",
             )

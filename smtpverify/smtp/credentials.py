@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Password: TypeAlias = str | bytes | Callable[[], str | bytes] | "Keeper"
 
-__all__ = ["Keeper", "find_password", "kept"]
+__all__ = ["Keeper", "find_password", "kept", "refuse_what_others_read"]
 
 _LONGEST = 65536  # octets of a file; a token has some thousands
 
@@ -117,7 +117,7 @@ def _from_file(path: str) -> Secret:
     """The content of a file without the line end behind it."""
     try:
         with open(path, "rb") as file:
-            _refuse_what_others_read(path, os.fstat(file.fileno()))
+            refuse_what_others_read(path, os.fstat(file.fileno()))
             content = file.read(_LONGEST + 1)
     except RelayURLError:  # an OSError too, as all of smtplib's
         raise
@@ -133,7 +133,12 @@ def _from_file(path: str) -> Secret:
     return Secret(lines[0])
 
 
-def _refuse_what_others_read(path: str, status: os.stat_result) -> None:
+def refuse_what_others_read(path: str, status: os.stat_result) -> None:
+    """Refuse a file of a password that others than its user can read.
+
+    Raises:
+        RelayURLError: they can.
+    """
     if os.name == "nt":  # whose modes say nothing of who may read
         return
     if stat.S_IMODE(status.st_mode) & 0o077:

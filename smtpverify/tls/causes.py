@@ -136,11 +136,14 @@ _ADVICE: dict[Cause, tuple[str, str]] = {
     ),
     Cause.SERVER_NAME_UNKNOWN: (
         "the server does not know itself by this name",
-        "Check the host name, or give the name that the server goes by with server_hostname.",
+        "Check the host name, or give the server's own name: ?server-name= in a URL, or server_hostname.",
     ),
     Cause.CLIENT_CERTIFICATE_REFUSED: (
         "the server wants a client certificate, or refused ours",
-        "Give one that the server knows: client_cert and client_key.",
+        (
+            "Give one that the server knows: ?client-cert= and ?client-key= in a URL, or Trust's client_cert "
+            "and client_key."
+        ),
     ),
     Cause.BROKEN_OFF: (
         "the TLS handshake broke off",

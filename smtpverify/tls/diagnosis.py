@@ -70,7 +70,7 @@ def name_mismatch(evidence: Evidence, leaf: Certificate) -> HostnameMismatchErro
         )
     elif address:
         cause = Cause.ADDRESS_NOT_IN_CERTIFICATE
-        remedy = "Connect by the server's name, or give that name as server_hostname beside the address."
+        remedy = "Connect by the server's name, or give it too: ?server-name= in a URL, or server_hostname."
         if text in names:
             summary += ", which it bears as a DNS name"
             remedy += " Or have the certificate reissued with the address as iPAddress (RFC 5280 4.2.1.6)."
@@ -181,8 +181,8 @@ def _with_verdict(
 
 _OWN_CA = (
     "If this is your organisation's own CA, get its certificate in a safe way and give it as CA file "
-    "(cafile= in a URL, Trust(roots=…)). If it is a public one, this machine's CA certificates may be out of "
-    "date. If neither, somebody may be between you and the server."
+    "(--cafile, ?cafile= in a URL, or Trust(roots=…)). If it is a public one, this machine's CA certificates "
+    "may be out of date. If neither, somebody may be between you and the server."
 )
 _MALFORMED = (
     "the peer's certificate can't be read",
@@ -269,9 +269,9 @@ def _no_issuer(leaf: Certificate, evidence: Evidence) -> tuple[Cause, str, str]:
     if kin or (len(linked) == 1 and leaf.ca_issuers):
         issued = "the server's own" if top is leaf else f"that of {_short(top.subject)}"
         remedy = (
-            "Have the server send its whole chain (fullchain.pem, not cert.pem). If nothing but the root is "
-            "missing, bring this machine's CA certificates up to date, or give your organisation's own as CA "
-            "file (cafile= in a URL, Trust(roots=…)). If neither, somebody may be between you and the server."
+            "Have the server send its whole chain (fullchain.pem, not cert.pem). If only the root is missing,"
+            " bring this machine's CA certificates up to date, or give your organisation's own CA (--cafile, "
+            "?cafile= in a URL, or Trust(roots=…)). If not, somebody may be between you and the server."
         )
         return (
             Cause.MISSING_INTERMEDIATE,

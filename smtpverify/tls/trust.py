@@ -215,7 +215,9 @@ def load_client_certificate(context: ssl.SSLContext, trust: Trust) -> None:
         nonlocal encrypted
         encrypted = True
         if trust.client_key_password is None:  # OpenSSL would ask on the terminal
-            raise TrustError(f"client_key: {key_file} is encrypted; give client_key_password")
+            raise TrustError(
+                f"client_key: {key_file} is encrypted; give client_key_password, or a key that is not"
+            )
         return trust.client_key_password
 
     for path in trust._client_files():
