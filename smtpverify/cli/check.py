@@ -193,7 +193,7 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
         ]
     except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # which open() raises for a path that is none
         told = getattr(error, "strerror", None) or error
         raise CommandError(f"{printable(arguments.file)}: {told}", EX_USAGE) from error
 
