@@ -175,6 +175,7 @@ def test_no_standard_input(
 def test_a_full_device(tmp_path: Path, line: str) -> None:
     run = shell(f"it {line} >/dev/full", tmp_path)
     assert (run.returncode, run.stdout) == (71, "")
+    assert "Traceback" not in shell(f"PYTHONUNBUFFERED=1 it {line} >/dev/full", tmp_path).stderr
     assert re.fullmatch(r"smtpverify.*: .*No space left on device\n", run.stderr)
 
 

@@ -87,10 +87,12 @@ class _Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
         if self._subparsers is not None:  # whose usage names no command
             message += f"; '{self.prog} --help' lists the commands"
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+        with suppress(OSError):  # then the status alone tells it
+            self.print_usage(sys.stderr)
+            self._print_message(f"{self.prog}: {message}\n", sys.stderr)
+        self.exit(EX_USAGE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,6 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _abandon(sys.stdout)
         status = _BROKEN_PIPE
+    except OSError as error:  # of the parser, which prints by itself
+        _tell(f"smtpverify: {error}")
+        status = EX_OSERR
     return _flushed(status)
 
 
