@@ -279,8 +279,8 @@ def test_verbose(smtp_server: ServerFactory, world: World, name: str) -> None:
         at, nobody = f"tls://{PLACE}:{server.port}", f"tls://{PLACE}:{port}"
         quiet, alone = command(name, at), command(name, "-v", at)
         several = command(name, "-v", at, nobody)
-    tls = next(line for line in alone.stderr.splitlines() if line.startswith("  TLSv1."))
-    assert f"; {PLACE}: certificate for {PLACE}, issued by CN=Bed " in tls
+    tls = next(line for line in alone.stderr.splitlines() if line.startswith("  verified: "))
+    assert tls.startswith(f"  verified: {PLACE}: certificate for {PLACE}, issued by CN=Bed ")
     said = [
         f"  connecting to 127.0.0.1 port {server.port}",
         "← 220 mail.example.org ESMTP",

@@ -594,7 +594,7 @@ def test_verbose(smtp_server: ServerFactory, good: Behaviour, home: Path, more: 
         "→ QUIT" if "→ QUIT" in lines else "→ quit",
     ):
         assert expected in lines
-    assert any(line.startswith("  TLSv1.") and "certificate for localhost" in line for line in lines)
+    assert any(line.startswith("  verified: localhost: certificate for localhost, ") for line in lines)
     assert len([line for line in lines if re.fullmatch(r"  \(\d+ octets of the message\)", line)]) == 1
     for hidden in ("s3cret", "czNjcmV0", "of the letter", "Hello Bob", "YWxpY2U="):
         assert hidden not in run.stderr

@@ -169,7 +169,7 @@ class Client(SMTP):
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
         secured = super()._secure(sock, context, trust)
-        self._watch.note(f"{secured.version()}; {self._peer}")
+        self._watch.note(f"verified: {self._peer}")
         return secured
 
     def transmit(self, octets: bytes, *, alone: bool) -> None:

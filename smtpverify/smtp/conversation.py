@@ -253,7 +253,8 @@ class Conversation(Session):
                 GreetingError,
                 Cause.NO_GREETING,
                 f"no SMTP greeting came: {error.args[0]}",
-                "Is this a mail server's port? Most use 587 and 25 for STARTTLS, 465 for TLS at once.",
+                "Is this a mail server's port? Most use 587 and 25 for STARTTLS, and 465 for TLS from the "
+                "first byte.",
             )
             failure.smtp_code, failure.smtp_error = error.smtp_code, error.smtp_error or str(error)
             raise failure from error
