@@ -405,3 +405,22 @@ def test_where_nothing_can_be_written(
     assert run.returncode == 71
     assert "Permission denied" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_verbose_and_nobody_to_ask(smtp_server: ServerFactory, stranger: Issued) -> None:
+    """Nor is a standard input that is closed anybody."""
+    with smtp_server(Behaviour(tls=Tls.STARTTLS, certificate=stranger)) as server:
+        line = 'exec "$0" -W error -m smtpverify trust -v "$1" <&-'
+        run = subprocess.run(
+            ["/bin/sh", "-c", line, sys.executable, url(server)],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONUTF8": "1"},
+        )
+    assert run.returncode == 64
+    lines = run.stderr.splitlines()
+    assert lines.count("→ STARTTLS") == 2
+    assert lines[-1].startswith("smtpverify trust: there is no terminal to ask at; ")
+    assert_nothing_said(server)

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PinFormatError, SMTPVerifyError, TrustError, printable
+from ..errors import PinFormatError, SMTPVerifyError, printable
 from ..relay import Relay
 from ..tls.names import reference_identifier
 from ..tls.pins import Pin
 from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
+from ._options import add_trust_arguments, trust_of
 from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Sequence
 
     from ..tls.x509 import Certificate
 
-__all__ = [
-    "add_known_hosts_argument",
-    "add_trust_arguments",
-    "at_a_shell",
-    "configure",
-    "known_hosts_of",
-    "read_relays",
-    "run",
-    "seconds",
-    "trust_of",
-]
+__all__ = ["configure", "read_relays", "run"]
 
 _DESCRIPTION = """\
 Connects to each relay as the library does, and tells what happened at each
@@ -54,7 +43,6 @@ exit status: 0 if all are verified, 1 if one is refused, is in plaintext or
 expires too soon, 2 if one could not be connected to, 64 for a usage error.
 """
 _EVERYWHERE = ("smtps://{}:465", "tls://{}:587", "tls://{}:25")  # in the order of preference (RFC 8314 3)
-_YEAR = 366 * 86400  # seconds
 _READERS = {
     "mercurial": "  (Mercurial)",
     "openssl": "  (openssl x509)",
@@ -81,66 +69,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_trust_arguments(parser)
-
-
-def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | None = 10) -> None:
-    """Add what the commands that connect have in common.
-
-    Args:
-        parser: the command's.
-        timeout: seconds for each step, where nobody says otherwise; None for RFC 5321's own.
-    """
-    parser.add_argument("--cafile", metavar="FILE", help="trust these CA certificates in place of the usual")
-    parser.add_argument(
-        "--pin", metavar="PIN", action="append", default=[], help="demand a pin too; may be repeated"
-    )
-    parser.add_argument(
-        "--pin-only", metavar="PIN", action="append", default=[], help="demand a pin in place of CA and name"
-    )
-    add_known_hosts_argument(parser)
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="show the conversation on standard error, without secrets",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=timeout,
-        metavar="SECONDS",
-        help=f"for each step (default: {timeout or 'those of RFC 5321'})",
-    )
-
-
-def add_known_hosts_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument for `known_hosts_of`."""
-    parser.add_argument(
-        "--known-hosts", metavar="FILE", help="those in FILE in place of your own; none for none at all"
-    )
-
-
-def known_hosts_of(arguments: argparse.Namespace) -> str | bool:
-    """The known hosts that the options ask for, as for a `Trust`."""
-    given: str | None = arguments.known_hosts
-    return True if given is None else False if given == "none" else given
-
-
-def seconds(text: str) -> float:
-    """The value of `--timeout`.
-
-    Raises:
-        argparse.ArgumentTypeError: it is no time that somebody could wait.
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= _YEAR:  # the system's clocks have limits too
-        raise argparse.ArgumentTypeError(
-            f"{printable(text)!r} is not a positive number of seconds (a year at most)"
-        )
-    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -205,31 +133,6 @@ def _lines(path: str) -> list[str]:
     with sys.stdin if path == "-" else open(path, encoding="utf-8-sig") as file:
         lines = map(str.strip, file)
         return [line for line in lines if line and not line.startswith("#")]
-
-
-def trust_of(arguments: argparse.Namespace) -> Trust:
-    """The trust that the options ask for.
-
-    Raises:
-        CommandError: they contradict each other, or a file can't be used.
-        PinFormatError: a pin can't be read.
-    """
-    if arguments.pin_only and (arguments.pin or arguments.cafile is not None):
-        raise CommandError("--pin-only: the pin stands in the place of --cafile and --pin", EX_USAGE)
-    try:
-        return Trust(
-            arguments.cafile,
-            pins=arguments.pin_only or arguments.pin,
-            pins_only=bool(arguments.pin_only),
-            known_hosts=known_hosts_of(arguments),
-        )
-    except TrustError as error:
-        raise CommandError(at_a_shell(error), EX_USAGE) from error
-
-
-def at_a_shell(error: Exception) -> str:
-    """What an error says, with an option for what bears another name in Python."""
-    return re.sub("^roots:", "--cafile:", str(error))
 
 
 def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:

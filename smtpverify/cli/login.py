@@ -11,10 +11,10 @@ from ..relay import Relay
 from ..schemes import EXTERNAL
 from . import EX_USAGE, CommandError
 from ._client import Client, LMTPClient, Watch
+from ._options import add_trust_arguments, trust_of
 from ._prompt import password_for
 from ._screen import Screen, Style
 from ._status import explained
-from .check import add_trust_arguments, trust_of
 
 if TYPE_CHECKING:
     import argparse

@@ -6,9 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..tls.pins import Pin
+from ._options import add_trust_arguments
 from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style
-from .check import add_trust_arguments, read_relays
+from .check import read_relays
 
 if TYPE_CHECKING:
     import argparse

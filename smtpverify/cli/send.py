@@ -14,10 +14,10 @@ from ..smtp.wire import forward_path
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 from ._client import Client, LMTPClient, Watch
 from ._message import Letter, Parts, composed, prepared, read
+from ._options import add_trust_arguments, trust_of
 from ._prompt import password_for
 from ._screen import Screen
 from ._status import EX_DATAERR, explained, refusal
-from .check import add_trust_arguments, trust_of
 
 if TYPE_CHECKING:
     import argparse

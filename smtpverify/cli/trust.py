@@ -14,9 +14,11 @@ from ..tls.names import reference_identifier
 from ..tls.pins import Pin, find_pin
 from ..tls.trust import Trust
 from . import EX_USAGE, CommandError
+from ._client import Watch
+from ._options import add_connection_arguments, add_known_hosts_argument, at_a_shell, known_hosts_of
 from ._probe import Findings, Verdict, look_at
 from ._screen import Screen, Style
-from .check import add_known_hosts_argument, at_a_shell, known_hosts_of, read_relays, seconds
+from .check import read_relays
 
 if TYPE_CHECKING:
     import argparse
@@ -75,9 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print what is known")
     parser.add_argument("--cafile", metavar="FILE", help="trust these CA certificates in place of the usual")
     add_known_hosts_argument(parser)
-    parser.add_argument(
-        "--timeout", type=seconds, default=10, metavar="SECONDS", help="for each step (default: 10)"
-    )
+    add_connection_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,7 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         trust = Trust(arguments.cafile, known_hosts=path)
     except SMTPVerifyError as error:
         raise CommandError(at_a_shell(error), EX_USAGE) from error
-    asked = _Asked(path, fingerprints, arguments.timeout, arguments.add)
+    watch = Watch(Screen(sys.stderr), verbose=arguments.verbose)
+    asked = _Asked(path, fingerprints, arguments.timeout, watch, arguments.add)
     return max([_meet(screen, relay, asked) for relay in read_relays(arguments, trust)])
 
 
@@ -113,6 +114,7 @@ class _Asked:
     path: str
     fingerprints: Sequence[Pin]
     timeout: float
+    watch: Watch
     add: bool
 
 
@@ -159,7 +161,7 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
         raise CommandError(f"{relay}: the URL has a pin, which says already what is trusted", EX_USAGE)
     if not relay.mode.uses_tls:
         raise CommandError(f"{relay}: {relay.scheme}:// never uses TLS, and shows no key", EX_USAGE)
-    found = look_at(relay, asked.timeout)
+    found = look_at(relay, asked.timeout, asked.watch)
     screen.line(str(relay), Style.TITLE)
     if found.verdict is Verdict.VERIFIED:
         return _vouched_for(screen, found, asked)
@@ -169,7 +171,7 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
     # A handshake that was refused has not shown that the server has the key; and more than the chain may be
     # amiss.
     by_key = dataclasses.replace(relay.trust, roots=None, pins=(pin,), pins_only=True, known_hosts=None)
-    again = look_at(dataclasses.replace(relay, trust=by_key), asked.timeout)
+    again = look_at(dataclasses.replace(relay, trust=by_key), asked.timeout, asked.watch)
     if again.verdict is not Verdict.VERIFIED:
         return _nothing_to_trust(screen, again)
     _show(screen, found, leaf, pin)
@@ -233,7 +235,7 @@ def _confirmed(screen: Screen, host: str, leaf: Certificate, asked: _Asked, *, r
             return True
         screen.line("✗ this is not the fingerprint that was given", Style.BAD)
         return False
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise CommandError("there is no terminal to ask at; give the server's own by --fingerprint", EX_USAGE)
     screen.paragraph(
         "  Compare the fingerprint with what the server's administrator or its own display tells you. On the "
