@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,16 @@ def test_what_makes_no_sense_is_named(text: str, file: Path) -> None:
     assert message.startswith(f"known hosts: {file}:{last}: ")
     assert BROKEN[text] in message
     assert message.isprintable()
+
+
+@pytest.mark.parametrize("start", ["", '"b",', '"b"'])
+def test_spaces_cost_no_more_than_other_characters(start: str) -> None:
+    """Twenty seconds it would be if each of them were tried with each."""
+    line = f'"a.example" = [{start}{" " * 200_000}x'
+    before = time.process_time()
+    with pytest.raises(TrustError, match="it is no line such as"):
+        parse_known_hosts(f"[keys]\n{line}")
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the standard library reads TOML from 3.11 on")

@@ -55,7 +55,8 @@ _STRING = r'"[^"\\\x00-\x08\x0a-\x1f\x7f]*"'  # TOML's basic string, without esc
 _HEADER = re.compile(r"\[[ \t]*([A-Za-z0-9_-]+)[ \t]*\][ \t]*(?:#.*)?")
 _LINE = re.compile(
     rf"(?P<host>{_STRING}|[A-Za-z0-9_-]+)[ \t]*=[ \t]*"
-    rf"(?:(?P<one>{_STRING})|\[[ \t]*(?P<many>(?:{_STRING}[ \t]*,[ \t]*)*(?:{_STRING})?)[ \t]*\]"
+    # Of two runs of spaces none stands beside the other: whoever tries how to divide them needs quadratic time.
+    rf"(?:(?P<one>{_STRING})|\[[ \t]*(?P<many>(?:{_STRING}[ \t]*(?:,[ \t]*|(?=\])))*)\]"
     r"|(?P<day>[0-9-]+))"
     r"[ \t]*(?:#.*)?"
 )
