@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import sys
 import tempfile
 from time import monotonic, sleep
@@ -81,8 +82,8 @@ def forget(path: str, host: str) -> bool:
         nonlocal struck
         gone = {entry.number for entry in entries(text, path) if entry.host == name}
         struck = bool(gone)
-        lines = enumerate(text.split("\n"), 1)
-        return "\n".join(line for number, line in lines if number not in gone)
+        lines = enumerate(re.split(r"(?<=\n)", text), 1)  # each goes with its end
+        return "".join(line for number, line in lines if number not in gone)
 
     _change(path, edit)
     return struck

@@ -145,6 +145,7 @@ BROKEN = {
     f'[tls]\n"a.example:25" = ["{KEY}"]': "a day is wanted",
     "# a\x1b[2J": "it contains a control character",
     "[keys]\r\r\n": "it contains a control character",
+    "[keys]\n[tls]\n#\r": "it contains a control character",
     "[keys]\n\ufeff[tls]": "it is no line such as",
     "[[keys]]": "it is no line such as",
     '["keys"]': "it is no line such as",
@@ -219,7 +220,15 @@ STEPS = st.lists(
     max_size=12,
 )
 BEFORE = st.sampled_from(
-    [None, "", "# mine", "[tls]\n# none\n\n[keys]\n", f'[keys]\r\n"z.example" = "{KEY}" # mine\r\n', HEADING]
+    [
+        None,
+        "",
+        "# mine",
+        "[tls]\n# none\n\n[keys]\n",
+        f'[keys]\r\n"z.example" = "{KEY}" # mine\r\n',
+        f'[keys]\r\n"z.example" = "{KEY}"\r\n"a.example" = "{KEY}"',
+        HEADING,
+    ]
 )
 
 
@@ -251,10 +260,19 @@ def test_what_is_written_is_read(
     if file.exists():
         assert read_known_hosts(str(file)) is read_known_hosts(str(file))  # read once
         lines = file.read_bytes().decode("utf-8").split("\n")
-        assert [line for line in (before or "").split("\n") if line and line not in lines] == []
+        theirs = [line for line in (before or "").split("\n") if line and not line.startswith('"a.')]
+        assert [line for line in theirs if line not in lines] == []
         if sys.version_info >= (3, 11):
             tomllib.loads("\n".join(lines))
     assert {path.name for path in file.parent.iterdir()} <= {"hosts", "hosts.lock"}
+
+
+def test_a_last_line_goes_with_its_end(file: Path) -> None:
+    """What another has written, as on Windows, and without an end of the last."""
+    file.parent.mkdir()
+    file.write_bytes(f'[keys]\r\n"a.example" = "{KEY}"'.encode())
+    assert memory.forget(str(file), "a.example")
+    assert file.read_bytes() == b"[keys]\r\n"
 
 
 def test_a_file_of_ours(file: Path) -> None:

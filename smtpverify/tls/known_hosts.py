@@ -55,7 +55,7 @@ _STRING = r'"[^"\\\x00-\x08\x0a-\x1f\x7f]*"'  # TOML's basic string, without esc
 _HEADER = re.compile(r"\[[ \t]*([A-Za-z0-9_-]+)[ \t]*\][ \t]*(?:#.*)?")
 _LINE = re.compile(
     rf"(?P<host>{_STRING}|[A-Za-z0-9_-]+)[ \t]*=[ \t]*"
-    # Of two runs of spaces none stands beside the other: whoever tries how to divide them needs quadratic time.
+    # No two runs of spaces stand side by side: to try how to divide them takes quadratic time.
     rf"(?:(?P<one>{_STRING})|\[[ \t]*(?P<many>(?:{_STRING}[ \t]*(?:,[ \t]*|(?=\])))*)\]"
     r"|(?P<day>[0-9-]+))"
     r"[ \t]*(?:#.*)?"
@@ -188,9 +188,12 @@ def entries(text: str, path: str = "") -> Iterator[Entry]:
     """The lines of a file that say something; raises as `parse_known_hosts`."""
     table = ""
     seen = set()
-    for number, line in enumerate(text.split("\n"), 1):
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if number < len(lines):  # a CR that no LF follows ends no line of TOML
+            line = line.removesuffix("\r")  # noqa: PLW2901 # of CR and LF
         try:
-            entry = _entry(number, table, line.removesuffix("\r").strip(" \t"))
+            entry = _entry(number, table, line.strip(" \t"))
             if entry is None:
                 continue
             what = entry.table, entry.host, entry.port
