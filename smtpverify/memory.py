@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from .errors import TrustError, printable
-from .tls.known_hosts import Entry, entries, text_of
+from .tls.known_hosts import Entry, check, entries, text_of
 from .tls.names import host_key
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ def _change(path: str, edit: Callable[[str], str]) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with _alone(f"{path}.lock"):
             text = text_of(path)
-            list(entries(text, path))  # what makes no sense is not for us to write anew
+            check(text, path)  # what makes no sense is not for us to write anew
             changed = edit(text)
             if changed != text:
+                check(changed, path)  # nor is what would stop everybody who reads it
                 _replace(path, changed)
     except TrustError:  # an OSError too, as all of smtplib's
         raise

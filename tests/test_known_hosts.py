@@ -318,6 +318,34 @@ def test_what_makes_no_sense_is_not_written_anew(file: Path) -> None:
     assert file.read_text(encoding="utf-8") == "[keys]\nnonsense\n"
 
 
+def test_what_nobody_could_read_is_not_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stop everybody who reads it, and for good."""
+    memory.remember_tls(str(file), "a.example", 25)
+    before = file.read_bytes()
+    with pytest.raises(TrustError, match="a key is missing"):
+        memory.remember_keys(str(file), "b.example", [])
+    with pytest.raises(TrustError, match=r"b\.example:0 has no port"):
+        memory.remember_tls(str(file), "b.example", 0)
+    monkeypatch.setattr(known_hosts, "_LARGEST", len(before) + 10)
+    with pytest.raises(TrustError, match="hosts: it is larger than"):
+        memory.remember_tls(str(file), "b.example", 25)
+    assert file.read_bytes() == before
+    memory.remember_tls(str(file), "a.example", 25)
+
+
+def test_full_known_hosts_keep_no_mail_back(
+    smtp_server: ServerFactory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has names and certificates enough could fill them."""
+    write(file, HEADING)
+    monkeypatch.setattr(known_hosts, "_LARGEST", len(HEADING) + 10)
+    with smtp_server(tls=Tls.STARTTLS) as server:
+        for _ in range(2):
+            with pytest.warns(KnownHostsWarning, match="hosts: it is larger than"):
+                send(server, file)
+    assert len(server.messages) == 2
+
+
 def test_where_it_can_not_be_written(file: Path, tmp_path: Path) -> None:
     (tmp_path / "known").write_text("a file where the directory should be", encoding="utf-8")
     with pytest.raises(TrustError, match=r"^known hosts: .*hosts: (Not a directory|File exists)$"):

@@ -31,6 +31,7 @@ __all__ = [
     "HEADING",
     "Entry",
     "KnownHosts",
+    "check",
     "entries",
     "parse_known_hosts",
     "read_known_hosts",
@@ -127,8 +128,7 @@ def text_of(path: str) -> str:
         raise
     except OSError as error:
         raise _unusable(path, error.strerror) from error
-    if len(octets) > _LARGEST:
-        raise _unusable(path, f"it is larger than {_LARGEST} octets")
+    _refuse_too_large(path, octets)
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -145,8 +145,20 @@ def _refuse_what_others_write(path: str, status: os.stat_result) -> None:
         raise _unusable(path, "it belongs to another user")
 
 
+def _refuse_too_large(path: str, octets: bytes) -> None:
+    if len(octets) > _LARGEST:
+        raise _unusable(path, f"it is larger than {_LARGEST} octets")
+
+
 def _unusable(path: str, problem: str | None) -> TrustError:
     return TrustError(f"known hosts: {printable(path)}: {problem}")
+
+
+def check(text: str, path: str) -> None:
+    """Refuse a text for a file that nobody could read; raises as `text_of` and `parse_known_hosts`."""
+    _refuse_too_large(path, text.encode("utf-8"))
+    for _ in entries(text, path):
+        pass
 
 
 def parse_known_hosts(text: str, path: str = "") -> KnownHosts:
