@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import os
 import re
+import stat
 import sys
 import tempfile
 from time import monotonic, sleep
@@ -130,6 +131,7 @@ def _replace(path: str, text: str) -> None:
     descriptor, new = tempfile.mkstemp(prefix=f".{name}.", dir=directory)  # 0600
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            _let_the_same_read(path, file.fileno())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -138,6 +140,22 @@ def _replace(path: str, text: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
         raise
+
+
+def _let_the_same_read(path: str, descriptor: int) -> None:
+    """Give the new file the readers of the old: root's, below /etc perhaps, is for those who send mail."""
+    if sys.platform == "win32":
+        return
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return
+    readers = stat.S_IMODE(old.st_mode) & 0o044
+    try:
+        os.fchown(descriptor, -1, old.st_gid)
+    except PermissionError:  # no group of ours: another is not to read in its place
+        readers &= 0o004
+    os.fchmod(descriptor, 0o600 | readers)
 
 
 @contextlib.contextmanager

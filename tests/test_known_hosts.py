@@ -318,6 +318,27 @@ def test_what_makes_no_sense_is_not_written_anew(file: Path) -> None:
     assert file.read_text(encoding="utf-8") == "[keys]\nnonsense\n"
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400])
+def test_who_could_read_it_still_can(mode: int, file: Path) -> None:
+    """Such as root's own in /etc, from which a mail server's user reads."""
+    write(file, HEADING).chmod(mode)
+    group = 4711 if os.geteuid() == 0 else os.getegid()
+    os.chown(file, -1, group)
+    memory.remember_tls(str(file), "a.example", 25)
+    status = file.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (mode | 0o600, group)
+
+
+def test_another_group_does_not_read_in_its_place(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    write(file, HEADING).chmod(0o644)
+    monkeypatch.setattr(os, "fchown", refused)
+    memory.remember_tls(str(file), "a.example", 25)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o604
+
+
 def test_what_nobody_could_read_is_not_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would stop everybody who reads it, and for good."""
     memory.remember_tls(str(file), "a.example", 25)
