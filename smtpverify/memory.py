@@ -29,6 +29,7 @@ __all__ = ["forget", "remember_keys", "remember_tls"]
 
 _PATIENCE = 10.0  # seconds: another who writes needs milliseconds
 _AGAIN = 0.01
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # that another has put there, for us to make a file where it leads
 
 
 def remember_keys(path: str, host: str, pins: Sequence[Pin]) -> None:
@@ -161,13 +162,16 @@ def _let_the_same_read(path: str, descriptor: int) -> None:
 @contextlib.contextmanager
 def _alone(path: str) -> Iterator[None]:
     """Hold the lock that every writer takes. Its file stays: others may be waiting for it."""
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600), "rb") as file:
         end = monotonic() + _PATIENCE
         while not _lock(file.fileno()):
             if monotonic() > end:
                 raise TrustError(f"known hosts: {printable(path)}: another process holds it")
             sleep(_AGAIN)
-        yield  # closing the file gives the lock back, as does the end of a process
+        try:
+            yield
+        finally:  # to close it does not do where somebody has forked; the end of a process does
+            _unlock(file.fileno())
 
 
 if sys.platform == "win32":
@@ -180,6 +184,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
@@ -189,3 +196,6 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -394,6 +394,36 @@ def test_another_who_writes_is_not_waited_for_endlessly(file: Path, monkeypatch:
     assert list(read_known_hosts(str(file)).tls) == [("a.example", 25)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here")
+def test_a_fork_does_not_keep_the_lock(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread's: the child has the file of the lock open for as long as it lives."""
+    monkeypatch.setattr(memory, "_PATIENCE", 0.0)
+    ours, theirs = os.pipe()
+    with memory._alone(str(file.parent.parent / "lock")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
+            child = os.fork()
+        if not child:
+            os.close(theirs)
+            os.read(ours, 1)
+            os._exit(0)
+        os.close(ours)
+    try:
+        with memory._alone(str(file.parent.parent / "lock")):
+            pass
+    finally:
+        os.close(theirs)
+        os.waitpid(child, 0)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(file: Path, tmp_path: Path) -> None:
+    write(file, HEADING)
+    Path(f"{file}.lock").symlink_to(tmp_path / "somewhere")
+    with pytest.raises(TrustError, match="hosts: Too many levels of symbolic links"):
+        memory.remember_tls(str(file), "a.example", 25)
+    assert not (tmp_path / "somewhere").exists()
+
+
 WRITER = """
 import sys
 from smtpverify import Pin, memory
