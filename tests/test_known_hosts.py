@@ -522,6 +522,22 @@ def test_no_file(tmp_path: Path) -> None:
         Trust(known_hosts=tmp_path / "beneath" / "file")
 
 
+def test_what_is_no_file_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    system_open = os.open
+
+    def noting(*args: Any) -> int:
+        opened.append(system_open(*args))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", noting)
+    with pytest.raises(TrustError, match="Is a directory"):
+        known_hosts.text_of(str(tmp_path))
+    (descriptor,) = opened
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_too_large(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_hosts, "_LARGEST", 10)
     with pytest.raises(TrustError, match="it is larger than 10 octets"):

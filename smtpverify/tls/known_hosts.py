@@ -115,8 +115,7 @@ def text_of(path: str) -> str:
         TrustError: it can't be read, or is not only its owner's to write.
     """
     try:
-        # Without waiting for somebody at the other end of what is no file at all.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise _unusable(path, "it is no file")
@@ -133,6 +132,11 @@ def text_of(path: str) -> str:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _unusable(path, "it is not UTF-8") from error
+
+
+def _open(path: str, flags: int) -> int:
+    # Without waiting for somebody at the other end of what is no file at all.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _refuse_what_others_write(path: str, status: os.stat_result) -> None:
