@@ -113,7 +113,7 @@ def _with(text: str, table: str, line: str, replaces: Callable[[Entry], bool]) -
 def _change(path: str, edit: Callable[[str], str]) -> None:
     path = os.path.realpath(path)  # a link to it stays one
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _make_directory(os.path.dirname(path))
         with _alone(f"{path}.lock"):
             text = text_of(path)
             check(text, path)  # what makes no sense is not for us to write anew
@@ -125,6 +125,14 @@ def _change(path: str, edit: Callable[[str], str]) -> None:
         raise
     except OSError as error:
         raise TrustError(f"known hosts: {printable(path)}: {error.strerror or error}") from error
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory, and those above it that are missing, for their owner alone."""
+    above = os.path.dirname(path)  # os.makedirs() would leave it to the umask
+    if not os.path.exists(above):
+        _make_directory(above)
+    os.makedirs(path, mode=0o700, exist_ok=True)
 
 
 def _replace(path: str, text: str) -> None:

@@ -275,8 +275,9 @@ def test_a_last_line_goes_with_its_end(file: Path) -> None:
     assert file.read_bytes() == b"[keys]\r\n"
 
 
-def test_a_file_of_ours(file: Path) -> None:
-    """As it looks; the directory and the file are the owner's alone, whatever the umask."""
+def test_a_file_of_ours(tmp_path: Path) -> None:
+    """As it looks; the directories and the file are the owner's alone, whatever the umask."""
+    file = tmp_path / "config" / "smtpverify" / "known_hosts"
     before = os.umask(0)
     try:
         memory.remember_keys(str(file), "Printer.example.org", [Pin.parse(KEY)])
@@ -289,6 +290,7 @@ def test_a_file_of_ours(file: Path) -> None:
     assert f'"mx.example.net:25" = {today}' in lines[lines.index(HEADING.splitlines()[4]) :]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.parent.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(f"{file}.lock").stat().st_mode) == 0o600
 
 
