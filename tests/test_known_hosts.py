@@ -633,6 +633,28 @@ def test_others_are_verified_as_ever(
         assert_no_byte(server)
 
 
+def test_the_context_of_a_connection_is_for_its_host(
+    smtp_server: ServerFactory, stranger: Issued, known: Trust
+) -> None:
+    """A program may take it for the next connection, which is to somebody else."""
+    with smtp_server(IMPLICIT, certificate=stranger) as server:
+        with wrap(server, known) as sock:
+            context = sock.context
+        with tcp(server) as plain, context.wrap_socket(plain, server_hostname=HOST.upper()) as sock:
+            assert sock.recv(4) == b"220 "
+        with tcp(server) as plain:
+            error = refusal(TrustError, None, context.wrap_socket, plain, server_hostname="other.example.org")
+            assert str(error) == f"this trust is for {HOST} by its key, and not for other.example.org"
+            error = refusal(
+                TrustError,
+                None,
+                context.wrap_bio,
+                ssl.MemoryBIO(),
+                ssl.MemoryBIO(),
+                server_hostname="other.example.org",
+            )
+
+
 def test_the_file_is_asked_for_each_connection(
     smtp_server: ServerFactory, world: World, file: Path, stranger: Issued
 ) -> None:

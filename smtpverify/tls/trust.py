@@ -83,6 +83,7 @@ class Trust:
     client_key_password: str | bytes | None = field(repr=False)
     minimum_version: ssl.TLSVersion
     keys_from: str | None = field(init=False, repr=False)  # the known hosts, where the pins are from there
+    _host: str | None = field(init=False, repr=False)  # whose they are; nobody else is believed by them
     _files: tuple[object, ...] = field(init=False, repr=False)
 
     def __init__(
@@ -107,6 +108,7 @@ class Trust:
             known_hosts = user_known_hosts() if known_hosts else None
         put("known_hosts", _path("known_hosts", known_hosts))
         put("keys_from", None)
+        put("_host", None)
         put("client_cert", _path("client_cert", client_cert))
         put("client_key", _path("client_key", client_key))
         put("client_key_password", client_key_password)
@@ -134,12 +136,14 @@ class Trust:
         Pins that were given say already which key it has.
 
         Raises:
-            TrustError: the known hosts can't be read any more.
+            TrustError: the known hosts can't be read any more; or this is by the keys of another host.
         """
+        if self._host not in (None, reference.text):
+            raise TrustError(f"this trust is for {self._host} by its key, and not for {reference.text}")
         if self.known_hosts is None or self.pins:
             return self
         keys = read_known_hosts(self.known_hosts).keys.get(reference.text)
-        return self if keys is None else _with_keys(self, keys)
+        return self if keys is None else _with_keys(self, keys, reference.text)
 
     def _client_files(self) -> tuple[str, ...]:
         return tuple(path for path in (self.client_cert, self.client_key) if path is not None)
@@ -245,7 +249,7 @@ def load_client_certificate(context: ssl.SSLContext, trust: Trust) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _with_keys(trust: Trust, keys: tuple[Pin, ...]) -> Trust:
+def _with_keys(trust: Trust, keys: tuple[Pin, ...], host: str) -> Trust:
     known = Trust(
         pins=keys,
         pins_only=True,
@@ -255,6 +259,7 @@ def _with_keys(trust: Trust, keys: tuple[Pin, ...]) -> Trust:
         minimum_version=trust.minimum_version,
     )
     object.__setattr__(known, "keys_from", trust.known_hosts)
+    object.__setattr__(known, "_host", host)
     return known
 
 
