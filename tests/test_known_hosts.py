@@ -797,6 +797,28 @@ def test_injected(smtp_server: ServerFactory, world: World, stranger: Issued, kn
         assert server.leaked() == []
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="smtplib takes no certificate from 3.12 on")
+def test_injected_with_a_certificate(
+    smtp_server: ServerFactory, world: World, stranger: Issued, known: Trust, tmp_path: Path
+) -> None:
+    import smtplib
+
+    certificate, key = world.root.issue("client.example.org", extended_key_usage=()).write(tmp_path, "client")
+
+    def talk(server: Server) -> None:
+        options: Any = {"keyfile": key, "certfile": certificate}
+        with smtplib.SMTP_SSL(HOST, server.port, **options) as smtp:
+            smtp.login("alice", "s3cret")
+
+    with smtpverify.inject_into_smtplib(known):
+        with smtp_server(IMPLICIT, certificate=stranger) as server:
+            talk(server)
+        assert [each.password for each in server.connections[0].credentials] == ["s3cret"]
+        with smtp_server(IMPLICIT, certificate=world.good()) as server:
+            refusal(PinMismatchError, Cause.KNOWN_KEY_CHANGED, talk, server)
+        assert server.leaked() == []
+
+
 @pytest.mark.parametrize("careful", [True, False])
 def test_injected_beside_a_context(
     smtp_server: ServerFactory, world: World, stranger: Issued, known: Trust, careful: bool

@@ -21,9 +21,8 @@ from ..relay import Relay
 from ..smtp.client import DEFAULT_DIALECT, LMTP, SMTP
 from ..smtp.credentials import kept
 from ..smtp.endpoints import is_loopback, port_number
-from ..smtp.session import with_client_certificate
 from ..smtp.timeouts import Timeouts
-from ..tls.trust import Trust, trust_given
+from ..tls.trust import Trust, trust_given, with_client_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,14 +20,14 @@ from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
-from ..tls.trust import Trust, trust_given
+from ..tls.trust import Trust, trust_given, with_client_certificate
 from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
 from .downgrade import downgrade, keep_in_mind
 from .endpoints import port_number, prepare
 from .mailing import Mailing
 from .secrecy import veiled
-from .session import one_of, with_client_certificate
+from .session import one_of
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:

@@ -37,7 +37,6 @@ from .session import (
     one_of,
     refused,
     warn_caller,
-    with_client_certificate,
 )
 from .stock import as_text, forget_ehlo, name_of, split, state_of
 
@@ -74,7 +73,7 @@ def context_for(
     state = state_of(smtp)
     one_of(context, *client)
     name = split(host or "", 0)[0]
-    trust = with_client_certificate(policy.trust_for(name), *client)
+    trust = policy.trust_for(name, client)
     chosen = _chosen(context, trust, name)
     if chosen is None:
         chosen = state.own_context = create_context(trust)
@@ -135,7 +134,7 @@ def _secure(smtp: Any, policy: Policy, sock: Any, context: Any, client: tuple[An
     state = state_of(smtp)
     try:
         name = _server_name(smtp)
-        trust = with_client_certificate(policy.trust_for(name), *client)
+        trust = policy.trust_for(name, client)
         chosen = _chosen(context, trust, name)
         secured, state.peer = secure(sock, name, trust, chosen, chain_suffices=True)
     except BaseException as error:

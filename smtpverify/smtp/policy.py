@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ReferenceIdentifierError
 from ..tls.names import reference_identifier
-from ..tls.trust import Trust
+from ..tls.trust import Trust, with_client_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,12 @@ class Policy:
     require_tls: bool
     allow_plaintext_login: bool
 
-    def trust_for(self, name: str | bytes) -> Trust:
+    def trust_for(self, name: str | bytes, client: tuple[Any, Any] = (None, None)) -> Trust:
         """What is believed of the server that has to prove to be this.
+
+        Args:
+            name: of the server.
+            client: files of the client's key and certificate, if the program gives any.
 
         Raises:
             TrustError: the known hosts can't be read.
@@ -43,8 +47,9 @@ class Policy:
         for by_host, others in self.trusts:
             trust = others if reference is None else by_host.get(reference.text, others)
             if trust is not None:
+                trust = with_client_certificate(trust, *client)
                 return trust if reference is None else trust.for_host(reference)
-        return Trust()
+        return with_client_certificate(Trust(), *client)
 
     def names(self, name: str | bytes) -> bool:
         """Whether a trust was given for this very host, or its key is known: plaintext proves neither."""

@@ -7,7 +7,6 @@ No ssl context is touched here.
 
 from __future__ import annotations
 
-import dataclasses
 import smtplib
 import sys
 import warnings
@@ -25,6 +24,7 @@ from ..errors import (
 from ..tls.causes import Cause
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls
+from ..tls.trust import with_client_certificate
 from .channel import Channel
 from .timeouts import Timeouts
 
@@ -45,7 +45,6 @@ __all__ = [
     "one_of",
     "refused",
     "warn_caller",
-    "with_client_certificate",
 ]
 
 _RFC_5321 = Timeouts()
@@ -327,13 +326,6 @@ def one_of(context: object, keyfile: object, certfile: object) -> None:
     for name, value in (("keyfile", keyfile), ("certfile", certfile)):
         if context is not None and value is not None:
             raise ValueError(f"context and {name} arguments are mutually exclusive")
-
-
-def with_client_certificate(trust: Trust, keyfile: Any, certfile: Any) -> Trust:
-    """The trust with a client certificate given in smtplib's way."""
-    if keyfile is None and certfile is None:
-        return trust
-    return dataclasses.replace(trust, client_cert=certfile, client_key=keyfile)
 
 
 def warn_caller(category: type[Warning], message: str) -> None:

@@ -13,8 +13,8 @@ import os
 import re
 import ssl
 import stat
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TrustError, printable
 from .known_hosts import read_known_hosts, user_known_hosts
@@ -40,6 +40,7 @@ __all__ = [
     "load_roots",
     "source_of_roots",
     "trust_given",
+    "with_client_certificate",
 ]
 
 # A hashed CA directory holds files such as 5ed36f99.0; OpenSSL looks at no others.
@@ -304,6 +305,13 @@ def trust_given(trust: object) -> Trust:
     if not isinstance(trust, Trust):
         raise TrustError(f"trust: a Trust is wanted, as Trust('our-ca.pem'), not {type(trust).__name__}")
     return trust
+
+
+def with_client_certificate(trust: Trust, keyfile: Any, certfile: Any) -> Trust:
+    """The trust with a client certificate given in smtplib's way."""
+    if keyfile is None and certfile is None:
+        return trust
+    return replace(trust, client_cert=certfile, client_key=keyfile)
 
 
 def _pins(pins: Iterable[Pin | str] | Pin | str) -> tuple[Pin, ...]:
