@@ -32,21 +32,26 @@ _AGAIN = 0.01
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # that another has put there, for us to make a file where it leads
 
 
-def remember_keys(path: str, host: str, pins: Sequence[Pin]) -> None:
+def remember_keys(path: str, host: str, pins: Sequence[Pin], *, add: bool = False) -> None:
     """Write down the keys of a host, in the place of those that it may have.
 
     Args:
         path: of the known hosts; they and their directory are made if need be, for their owner alone.
         host: a host name or an address, without a port.
         pins: of which its certificate must bear one.
+        add: keep those that it has besides.
 
     Raises:
         TrustError: the file makes no sense, or can't be written; it is as it was.
     """
     name = host_key(host)
-    line = '"{}" = [{}]'.format(name, ", ".join(f'"{pin}"' for pin in pins))
 
     def edit(text: str) -> str:
+        # As they are now: another may have written since the caller has looked.
+        before = [pin for entry in entries(text) if add and entry.host == name for pin in entry.pins]
+        kept = [pin for pin in before if pin not in pins]
+        shown = ", ".join(f'"{pin}"' for pin in (*kept, *pins))
+        line = f'"{name}" = [{shown}]'
         return _with(text, "keys", line, lambda entry: entry.host == name)
 
     _change(path, edit)

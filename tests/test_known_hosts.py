@@ -294,6 +294,21 @@ def test_a_file_of_ours(tmp_path: Path) -> None:
     assert stat.S_IMODE(Path(f"{file}.lock").stat().st_mode) == 0o600
 
 
+def test_many_who_add(file: Path) -> None:
+    """Each keeps what the others have added, whenever they have looked."""
+    pins = [Pin.parse(f"sha256:{number:064x}") for number in range(12)]
+    threads = [
+        threading.Thread(target=memory.remember_keys, args=(str(file), HOST, [pin]), kwargs={"add": True})
+        for pin in pins * 2
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = read_known_hosts(str(file)).keys[HOST]
+    assert (len(found), set(found)) == (12, set(pins))
+
+
 def test_what_was_known_longer_stays(file: Path) -> None:
     write(file, '[tls]\n"mx.example.net:25" = 2020-01-01\n')
     memory.remember_tls(str(file), "mx.example.net", 25)

@@ -182,7 +182,7 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
     if not _confirmed(screen, host, leaf, asked, replaced=bool(known) and not asked.add):
         screen.line("✗ not trusted; nothing was stored", Style.BAD)
         return 1
-    remember_keys(asked.path, host, (*known, pin) if asked.add else (pin,))
+    remember_keys(asked.path, host, [pin], add=asked.add)
     screen.paragraph(f"✓ {host} is known by its key now: {asked.path}", Style.GOOD)
     return 0
 
