@@ -191,6 +191,24 @@ def test_nobody_to_ask(smtp_server: ServerFactory, stranger: Issued, file: Path)
 # --- by a fingerprint that is known from elsewhere -----------------------------------------------
 
 
+def test_into_the_file_that_the_url_names(
+    smtp_server: ServerFactory, stranger: Issued, file: Path, tmp_path: Path
+) -> None:
+    """What is believed for it is asked there, and so it has to be written there."""
+    other = tmp_path / "other"
+    with smtp_server(tls=Tls.STARTTLS, certificate=stranger) as server:
+        there = f"{url(server)}?known-hosts={other}"
+        run = command("trust", "--fingerprint", str(fingerprint_of(stranger)), there)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert flat(run.stdout).endswith(f"✓ {PLACE} is known by its key now: {other}")
+        assert read_known_hosts(str(other)).keys == {PLACE: (key_of(stranger),)}
+        assert not file.exists()
+        known(server, stranger)
+        assert command("trust", "--forget", there).returncode == 0
+    assert read_known_hosts(str(other)).keys == {}
+    assert read_known_hosts(str(file)).keys == {PLACE: (key_of(stranger),)}
+
+
 @pytest.mark.parametrize("spelling", ["openssl", "mercurial", "msmtp", "smtpverify", "key"])
 def test_by_a_fingerprint(smtp_server: ServerFactory, stranger: Issued, file: Path, spelling: Any) -> None:
     pin = key_of(stranger) if spelling == "key" else fingerprint_of(stranger)

@@ -144,8 +144,9 @@ def _list(screen: Screen, path: str) -> int:
 
 
 def _forget(screen: Screen, path: str, text: str) -> int:
-    host = _host(Relay.parse(text))
-    if forget(path, host):
+    relay = Relay.parse(text)
+    host = _host(relay)
+    if forget(relay.trust.known_hosts or path, host):
         screen.line(f"✓ {host} is forgotten", Style.GOOD)
         return 0
     screen.line(f"✗ {host} is not known", Style.BAD)
@@ -176,14 +177,15 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
         return _nothing_to_trust(screen, again)
     _show(screen, found, leaf, pin)
     host = _host(relay)
-    known = read_known_hosts(asked.path).keys.get(host, ())
+    path = relay.trust.known_hosts or asked.path  # a URL may name others, which are asked for it
+    known = read_known_hosts(path).keys.get(host, ())
     if known:
         _warn_of_change(screen, host, known)
     if not _confirmed(screen, host, leaf, asked, replaced=bool(known) and not asked.add):
         screen.line("✗ not trusted; nothing was stored", Style.BAD)
         return 1
-    remember_keys(asked.path, host, [pin], add=asked.add)
-    screen.paragraph(f"✓ {host} is known by its key now: {asked.path}", Style.GOOD)
+    remember_keys(path, host, [pin], add=asked.add)
+    screen.paragraph(f"✓ {host} is known by its key now: {path}", Style.GOOD)
     return 0
 
 
