@@ -96,7 +96,12 @@ class Settings:
         path = [here, *(entry for entry in path if entry not in ("", here))]
         return {
             "PYTHONPATH": os.pathsep.join(path),
-            **{_PREFIX + name: value for name, value in variables.items() if value},
+            # Empty where something else stands there, which is not to hold any more.
+            **{
+                _PREFIX + name: value or ""
+                for name, value in variables.items()
+                if value or environment.get(_PREFIX + name)
+            },
         }
 
     def trusts(self) -> tuple[Trust | None, dict[str, Trust]]:

@@ -590,6 +590,7 @@ def test_known_hosts(
     for path, issued in ((own_configuration / "smtpverify" / "known_hosts", stranger), (other, good)):
         memory.remember_keys(str(path), "localhost", [Pin.parse(pin_of(issued))])
     by_environment = {"SMTPVERIFY_KNOWN_HOSTS": str(other)}
+    none_after_all = {"SMTPVERIFY_KNOWN_HOSTS": str(own_configuration / "smtpverify" / "known_hosts")}
     for served, options, env, sent in (
         (stranger, [], {}, 1),
         (good, [], {}, 0),
@@ -599,6 +600,7 @@ def test_known_hosts(
         (good, ["--known-hosts", other], {}, 1),
         (stranger, [], by_environment, 0),
         (stranger, ["--known-hosts", "none"], by_environment, 0),
+        (stranger, ["--known-hosts", "none"], none_after_all, 0),
         (good, [], by_environment, 1),
     ):
         with smtp_server(starttls_server, certificate=served) as server:
