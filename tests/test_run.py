@@ -616,6 +616,16 @@ def test_without_known_hosts_none_are_named(tmp_path: Path) -> None:
     assert f"export SMTPVERIFY_KNOWN_HOSTS={user_known_hosts()}\n" in run("--print-environment").stdout
 
 
+def test_known_hosts_that_can_not_be_looked_at(tmp_path: Path) -> None:
+    """They are not taken for none."""
+    file = tmp_path / "smtpverify" / "known_hosts"
+    file.parent.mkdir()
+    file.symlink_to(file)
+    done = run("script.py", env={"XDG_CONFIG_HOME": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (64, "")
+    assert f"known hosts: {file}: Too many levels of symbolic links" in done.stderr
+
+
 def test_paths_are_those_of_the_place_where_it_was_run(
     smtp_server: ServerFactory, world: World, tmp_path: Path
 ) -> None:

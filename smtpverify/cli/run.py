@@ -139,8 +139,16 @@ def _known_hosts(arguments: argparse.Namespace, before: str | None) -> str | Non
     """The path of the known hosts: as asked for, as said before, or the user's own where there are any."""
     if arguments.known_hosts is not None:
         return None if arguments.known_hosts == "none" else os.path.abspath(arguments.known_hosts)
+    if before:
+        return before
     own = user_known_hosts()
-    return before or (own if os.path.exists(own) else None)
+    try:
+        os.stat(own)
+    except FileNotFoundError:
+        return None
+    except OSError:  # that it can't be looked at does not mean that there are none: who reads it tells why
+        pass
+    return own
 
 
 def _become(command: list[str], environment: Mapping[str, str]) -> int:
