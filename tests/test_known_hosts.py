@@ -499,6 +499,17 @@ def test_the_users_own(own_configuration: Path, monkeypatch: pytest.MonkeyPatch)
         assert user_known_hosts() == "/home/alice/.config/smtpverify/known_hosts"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="HOME means nothing there")
+def test_without_a_home(own_configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current directory is none: what was known would be forgotten in another, and found in others'."""
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "alice")
+    with pytest.raises(TrustError, match=r"^known_hosts: this user has no home directory; name a file"):
+        Trust(known_hosts=True)
+    with pytest.raises(RelayURLError, match=r"^known-hosts: this user has no home directory"):
+        Relay.parse("tls://mail.example.org?known-hosts")
+
+
 # --- a Trust with known hosts --------------------------------------------------------------------
 
 

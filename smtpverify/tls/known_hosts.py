@@ -81,10 +81,16 @@ class KnownHosts:
 
 
 def user_known_hosts() -> str:
-    """The path of the user's own file, in the configuration directory (XDG Base Directory Specification)."""
+    """The path of the user's own file, in the configuration directory (XDG Base Directory Specification).
+
+    Raises:
+        TrustError: the user has no home.
+    """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # "must be absolute … should be ignored"
         base = os.path.join(os.path.expanduser("~"), ".config")
+    if not os.path.isabs(base):  # in whose place the current directory would be another one each time
+        raise TrustError("known_hosts: this user has no home directory; name a file, or none")
     return os.path.join(base, "smtpverify", "known_hosts")
 
 
