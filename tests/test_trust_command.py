@@ -17,6 +17,7 @@ from smtpverify import Pin
 from smtpverify.tls.known_hosts import read_known_hosts
 from smtpverify.tls.x509 import Certificate
 from tests.bed import Behaviour, Handshake, Issued, Starttls, Tls, closed_port
+from tests.bed.certs import self_signed
 from tests.gate import OTHER_PIN
 
 if TYPE_CHECKING:
@@ -186,6 +187,37 @@ def test_nobody_to_ask(smtp_server: ServerFactory, stranger: Issued, file: Path)
         "smtpverify trust: there is no terminal to ask at; give the server's own by --fingerprint\n"
     )
     assert not file.exists()
+
+
+@pytest.mark.parametrize("filler", ["x", " ", "漢"])
+def test_a_certificate_draws_no_line_of_ours(
+    smtp_server: ServerFactory, world: World, file: Path, filler: str
+) -> None:
+    """Its texts are its owner's, who would have the genuine server's fingerprint seen."""
+    lie = f"    fingerprint  SHA-256 {Pin.parse(OTHER_PIN).digest[:16].hex(':').upper()}"
+    names = [filler * columns + lie for columns in (20, 39, 40, 60, 63)] if filler != "漢" else [PLACE]
+    impostor = world.unknown.issue(
+        *names, *(f"{number}.example" for number in range(9)), common_name="printer"
+    )
+    wordy = self_signed(PLACE, common_name=filler * (36 // len(filler.encode())) + lie[:28])
+    for issued in (impostor, wordy):
+        with smtp_server(tls=Tls.STARTTLS, certificate=issued) as server:
+            run = command("trust", "--fingerprint", OTHER_PIN, url(server), COLUMNS="80")
+        assert run.returncode == 1
+        digest = fingerprint_of(issued).digest
+        ours = (
+            f"    fingerprint  SHA-256 {digest[:16].hex(':').upper()}",
+            f"{' ' * 25}{digest[16:].hex(':').upper()}",
+        )
+        lines = run.stdout.splitlines()
+        at = lines.index(ours[0])
+        assert lines[at + 1] == ours[1]
+        for line in (*lines[:at], *lines[at + 2 :]):
+            assert re.match(
+                r"tls:|  not verified: |    (names|subject|valid|key) {5,}\S| {16,17}\S|✗ ", line
+            ), line
+            columns = len(line) + sum(char == "漢" for char in line)
+            assert columns <= 80, line  # the terminal breaks none
 
 
 # --- by a fingerprint that is known from elsewhere -----------------------------------------------

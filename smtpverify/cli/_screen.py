@@ -94,6 +94,15 @@ class Screen:
         ):
             self.line(text_of_line, style)
 
+    def item(self, head: str, text: str) -> None:
+        """Write a text of somebody else's behind its head, where no line of it can pass for one of ours."""
+        room = self.width - len(head)
+        shown = self.shown(text)
+        # A character takes two columns at most, and the terminal breaks what is longer at its own will.
+        lines = textwrap.wrap(shown, room if shown.isascii() else room // 2, break_on_hyphens=False)
+        for number, text_of_line in enumerate(lines):
+            self.line((" " * len(head) if number else head) + text_of_line)
+
     def block(self, title: str, text: str) -> None:
         """Write a text of several lines, which is quoted as it is, under its title."""
         self.line(f"  {title}", Style.FAINT)

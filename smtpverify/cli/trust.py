@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
+_NAMES_SHOWN = 10
+
 _DESCRIPTION = """\
 Shows the fingerprint of a server that no CA vouches for, asks whether it is the
 server's own, and remembers its key among the known hosts. From then on that key
@@ -210,11 +212,14 @@ def _nothing_to_trust(screen: Screen, found: Findings) -> int:
 
 
 def _show(screen: Screen, found: Findings, leaf: Certificate, pin: Pin) -> None:
-    screen.paragraph(f"  not verified: {found.summary}")
+    # Whoever answers has chosen what is said here, and may want it to look like another's fingerprint.
+    screen.item("  not verified: ", found.summary)
+    names = [*map(str, leaf.san[:_NAMES_SHOWN])]
+    names += [f"and {len(leaf.san) - _NAMES_SHOWN} more"] * (len(leaf.san) > _NAMES_SHOWN)
+    screen.item(f"    {'names':<12} ", ", ".join(names) or "none")
+    screen.item(f"    {'subject':<12} ", str(leaf.subject))
     digest = Pin.of_certificate(leaf).digest
     for label, text in (
-        ("names", ", ".join(map(str, leaf.san)) or "none"),
-        ("subject", str(leaf.subject)),
         ("valid", f"from {leaf.not_before:%Y-%m-%d} until {leaf.not_after:%Y-%m-%d}"),
         ("fingerprint", f"SHA-256 {digest[:16].hex(':').upper()}"),  # in two lines, for an eye to compare
         ("", f"        {digest[16:].hex(':').upper()}"),
