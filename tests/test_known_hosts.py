@@ -823,6 +823,28 @@ def test_injected(smtp_server: ServerFactory, world: World, stranger: Issued, kn
         assert server.leaked() == []
 
 
+def test_injected_a_context_is_not_for_its_host_alone(
+    smtp_server: ServerFactory, world: World, stranger: Issued, known: Trust
+) -> None:
+    """A program may take it from one object for another, whose server has to prove what it always had to."""
+    import smtplib
+
+    with smtpverify.inject_into_smtplib(known):
+        with smtp_server(IMPLICIT, certificate=stranger) as server:
+            first = smtplib.SMTP_SSL(HOST, server.port)
+            first.ehlo()
+            second = smtplib.SMTP_SSL(context=first.context)
+            for smtp in (first, second):
+                refusal(UntrustedCertificateError, None, smtp.connect, "other.example.org", server.port)
+        with smtp_server(IMPLICIT, certificate=world.good("other.example.org")) as other:
+            for smtp in (first, second):
+                smtp.connect("other.example.org", other.port)
+                smtp.login("alice", "s3cret")
+                smtp.quit()
+    assert [len(each.credentials) for each in server.connections] == [0, 0, 0]
+    assert [len(each.credentials) for each in other.connections] == [1, 1]
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="smtplib takes no certificate from 3.12 on")
 def test_injected_with_a_certificate(
     smtp_server: ServerFactory, world: World, stranger: Issued, known: Trust, tmp_path: Path

@@ -73,10 +73,9 @@ def context_for(
     state = state_of(smtp)
     one_of(context, *client)
     name = split(host or "", 0)[0]
-    trust = policy.trust_for(name, client)
-    chosen = _chosen(context, trust, name)
-    if chosen is None:
-        chosen = state.own_context = create_context(trust)
+    chosen = _chosen(context, policy.trust_for(name, client), name)
+    if chosen is None:  # not for this host alone: the program may take it for others from `smtp.context`
+        chosen = state.own_context = create_context(policy.trust_given(name, client))
         state.client = client
     return chosen
 

@@ -12,6 +12,8 @@ from ..tls.trust import Trust, with_client_certificate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..tls.names import ReferenceIdentifier
+
 __all__ = ["Policy"]
 
 
@@ -40,21 +42,32 @@ class Policy:
         Raises:
             TrustError: the known hosts can't be read.
         """
-        try:
-            reference = reference_identifier(name)
-        except ReferenceIdentifierError:  # a path, or nothing that a certificate could be for
-            reference = None
+        reference = _reference(name)
+        trust = self.trust_given(name, client)
+        return trust if reference is None else trust.for_host(reference)
+
+    def trust_given(self, name: str | bytes, client: tuple[Any, Any] = (None, None)) -> Trust:
+        """The same, before the known hosts are asked."""
+        reference = _reference(name)
         for by_host, others in self.trusts:
             trust = others if reference is None else by_host.get(reference.text, others)
             if trust is not None:
-                trust = with_client_certificate(trust, *client)
-                return trust if reference is None else trust.for_host(reference)
+                return with_client_certificate(trust, *client)
         return with_client_certificate(Trust(), *client)
 
     def names(self, name: str | bytes) -> bool:
         """Whether a trust was given for this very host, or its key is known: plaintext proves neither."""
-        try:
-            key = reference_identifier(name).text
-        except ReferenceIdentifierError:
+        reference = _reference(name)
+        if reference is None:
             return False
-        return any(key in by_host for by_host, _ in self.trusts) or self.trust_for(name).keys_from is not None
+        return (
+            any(reference.text in by_host for by_host, _ in self.trusts)
+            or self.trust_for(name).keys_from is not None
+        )
+
+
+def _reference(name: str | bytes) -> ReferenceIdentifier | None:
+    try:
+        return reference_identifier(name)
+    except ReferenceIdentifierError:  # a path, or nothing that a certificate could be for
+        return None
