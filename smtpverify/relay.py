@@ -17,6 +17,7 @@ from .tls.trust import Trust, trust_given
 from .urls import (
     CONTROL,
     FLAG,
+    NO_FLAG,
     checked_host,
     checked_port,
     decoded,
@@ -273,6 +274,8 @@ def _trust(options: dict[str, list[str]], base: Trust) -> Trust:
     if cafile in ("system", "certifi"):
         cafile = f"./{cafile}"  # a file's name here, not a Trust's word
     known_hosts: str | bool | None = options.get("known-hosts", [base.known_hosts])[0]
+    if known_hosts in NO_FLAG:
+        raise RelayURLError(f"known-hosts: leave it out for none; a file of that name is ./{known_hosts}")
     try:
         return Trust(
             roots=cafile or base.roots,

@@ -13,6 +13,7 @@ from .tls.names import IdentifierKind, reference_identifier, split_host_port
 __all__ = [
     "CONTROL",
     "FLAG",
+    "NO_FLAG",
     "QUERY_KEYS",
     "checked_host",
     "checked_port",
@@ -44,6 +45,8 @@ _REPEATED = ("pin", "pin-only", "ignore-extension")
 # Values of pin-only that are no pin (they are those of pin=), and of known-hosts that are no path (the user's
 # own file is meant).
 FLAG = ("", "1", "yes", "true")
+# By which nobody means a file in the current directory.
+NO_FLAG = ("0", "no", "false", "none")
 
 
 def no_control_characters(text: str) -> None:

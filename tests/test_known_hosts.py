@@ -955,7 +955,9 @@ def test_a_path_in_a_url(file: Path) -> None:
     relay = Relay.parse(f"smtp+tls://mail.example.org?known-hosts={file}")
     assert relay.trust == Trust(known_hosts=file)
     assert relay.to_url() == f"smtp+tls://mail.example.org?known-hosts={file}"
-    assert Relay.parse("tls://a.example?known-hosts=./1").trust.known_hosts == str(Path.cwd() / "1")
+    for name in ("1", "none"):
+        relay = Relay.parse(f"tls://a.example?known-hosts=./{name}")
+        assert relay.trust.known_hosts == str(Path.cwd() / name)
 
 
 def test_a_url_says_more_of_it(file: Path, tmp_path: Path) -> None:
@@ -971,6 +973,7 @@ def test_what_a_url_can_not_say(file: Path) -> None:
     write(file, "[keys]\nnonsense")
     for url, message in {
         f"tls://a.example?known-hosts={file}": f"known-hosts: {file}:2: it is no line",
+        "tls://a.example?known-hosts=none": "known-hosts: leave it out for none; a file",
         "tls://a.example?known-hosts=a&known-hosts=b": "known-hosts: it is given twice",
         f"smtp://a.example?known-hosts={file}": "query: smtp:// never uses TLS; known-hosts would be",
     }.items():
