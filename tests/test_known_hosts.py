@@ -681,6 +681,19 @@ def test_the_context_of_a_connection_is_for_its_host(
             )
 
 
+def test_many_keys_put_out_no_context_with_roots(file: Path) -> None:
+    """Else whoever writes to that many hosts would load the roots again and again."""
+    write(file, "[keys]\n" + "".join(f'"{number}.example" = "{KEY}"\n' for number in range(80)))
+    trust = Trust(known_hosts=file)
+    context = create_context(trust)
+    by_key = [
+        create_context(trust.for_host(reference_identifier(f"{number}.example"))) for number in range(80)
+    ]
+    assert create_context(trust) is context
+    assert create_context(trust.for_host(reference_identifier("79.example"))) is by_key[-1]
+    assert create_context(trust.for_host(reference_identifier("0.example"))) is not by_key[0]
+
+
 def test_the_file_is_asked_for_each_connection(
     smtp_server: ServerFactory, world: World, file: Path, stranger: Issued
 ) -> None:

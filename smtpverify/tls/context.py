@@ -335,7 +335,10 @@ for _name in dir(StockContext):
 
 
 class _Cache:
-    """The contexts that were made; the oldest goes where there are too many."""
+    """The contexts that were made; the oldest goes where there are too many.
+
+    Of those by a known key first: there may be as many as hosts, and without roots each costs little.
+    """
 
     MOST = 64
 
@@ -355,7 +358,8 @@ class _Cache:
                 if context is None:
                     context = VerifyingContext(trust)
                     while len(self._contexts) >= self.MOST:
-                        del self._contexts[next(iter(self._contexts))]
+                        oldest = min(self._contexts, key=lambda each: each.keys_from is None)
+                        del self._contexts[oldest]
                     self._contexts[trust] = context
         return context
 
