@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import select
 import smtplib
 import socket
+import struct
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +142,20 @@ def test_a_connection_that_ended_meanwhile(smtp_server: ServerFactory) -> None:
 
 
 # --- replies -------------------------------------------------------------------------------------
+
+
+def test_a_reset_where_replies_are_looked_for() -> None:
+    """Found where a message is sent in chunks, and the replies to those before are looked for."""
+    smtp = SMTP(local_hostname="client.example.org")
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        smtp.sock = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        assert select.select([smtp.sock], [], [], 10)[0]
+        with pytest.raises(smtplib.SMTPServerDisconnected, match=r"reset by peer$"):
+            smtp.has_reply()
+    assert smtp.sock is None
 
 
 def test_replies_are_pairs_and_more(smtp_server: ServerFactory) -> None:

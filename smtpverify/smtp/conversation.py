@@ -165,7 +165,10 @@ class Conversation(Session):
 
     def has_reply(self) -> bool:
         """Whether something of a reply is there to be read."""
-        return bool(self._channel().unread())
+        try:
+            return bool(self._channel().unread())
+        except OSError as error:
+            self._fail("Connection unexpectedly closed", error)
 
     def expect_no_more(self) -> None:
         """Refuse a reply behind the last that was due: nobody knows which of them were the answers.
