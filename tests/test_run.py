@@ -20,7 +20,6 @@ import smtpverify
 from smtpverify import Pin, Trust, TrustError, cli, environment, memory
 from smtpverify.cli import run as run_command
 from smtpverify.environment import Settings, startup_directory
-from smtpverify.tls.known_hosts import user_known_hosts
 from smtpverify.trust_file import read_trust_file
 from tests.bed import HOST, Behaviour, Server, Starttls, Tls, World
 from tests.gate import OTHER_PIN, pin_of
@@ -357,7 +356,7 @@ def test_an_environment_that_the_program_clears(tmp_path: Path) -> None:
         import os
         os.environ.clear()
         import smtplib
-        from smtpverify.inject import _injections as found
+        from smtpverify.smtp.methods import patches as found
         print(found.policy.require_tls, found.policy.trusts[0][1].pins)
         """
     program = script(tmp_path / "program.py", code)
@@ -609,11 +608,12 @@ def test_known_hosts(
         assert sent or server.leaked() == []
 
 
-def test_without_known_hosts_none_are_named(tmp_path: Path) -> None:
+def test_without_known_hosts_none_are_named(own_configuration: Path) -> None:
     """Nothing in the environment speaks of a file that is not there."""
     assert "KNOWN_HOSTS" not in run("--print-environment").stdout
-    memory.remember_tls(user_known_hosts(), "localhost", 25)
-    assert f"export SMTPVERIFY_KNOWN_HOSTS={user_known_hosts()}\n" in run("--print-environment").stdout
+    own = own_configuration / "smtpverify" / "known_hosts"
+    memory.remember_tls(str(own), "localhost", 25)
+    assert f"export SMTPVERIFY_KNOWN_HOSTS={own}\n" in run("--print-environment").stdout
 
 
 def test_known_hosts_that_can_not_be_looked_at(tmp_path: Path) -> None:

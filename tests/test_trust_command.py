@@ -430,6 +430,18 @@ def test_usage(arguments: tuple[str, ...], told: str) -> None:
     assert told in run.stderr
 
 
+def test_without_a_home(smtp_server: ServerFactory, world: World, tmp_path: Path) -> None:
+    """A service may have none: then nobody is known, and there is nowhere to remember a key."""
+    nowhere = {"HOME": "relative", "XDG_CONFIG_HOME": ""}
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        assert command("check", url(server), **nowhere).returncode == 0
+        run = command("trust", url(server), **nowhere)
+        assert (run.returncode, run.stdout) == (64, "")
+        assert "nowhere to remember a key" in run.stderr
+        file = tmp_path / "known"
+        assert command("trust", "--known-hosts", str(file), url(server), **nowhere).returncode == 0
+
+
 def test_known_hosts_that_make_no_sense(smtp_server: ServerFactory, stranger: Issued, file: Path) -> None:
     """Every command stops at them, rather than to go on as if nobody were known."""
     file.parent.mkdir(parents=True)

@@ -7,6 +7,7 @@ import math
 import re
 
 from ..errors import TrustError, printable
+from ..tls.known_hosts import user_known_hosts
 from ..tls.trust import Trust
 from . import EX_USAGE, CommandError
 
@@ -64,10 +65,10 @@ def add_known_hosts_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def known_hosts_of(arguments: argparse.Namespace) -> str | bool:
-    """The known hosts that the options ask for, as for a `Trust`."""
+def known_hosts_of(arguments: argparse.Namespace) -> str | None:
+    """The known hosts that the options ask for; else the user's own, if the user has a home."""
     given: str | None = arguments.known_hosts
-    return True if given is None else False if given == "none" else given
+    return user_known_hosts() if given is None else None if given == "none" else given
 
 
 def _seconds(text: str) -> float:

@@ -142,6 +142,8 @@ def _known_hosts(arguments: argparse.Namespace, before: str | None) -> str | Non
     if before:
         return before
     own = user_known_hosts()
+    if own is None:
+        return None
     try:
         os.stat(own)
     except FileNotFoundError:

@@ -80,18 +80,15 @@ class KnownHosts:
     tls: dict[tuple[str, int], datetime.date] = field(default_factory=dict)
 
 
-def user_known_hosts() -> str:
+def user_known_hosts() -> str | None:
     """The path of the user's own file, in the configuration directory (XDG Base Directory Specification).
 
-    Raises:
-        TrustError: the user has no home.
+    None where the user has no home: a place in the current directory would be another one each time.
     """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # "must be absolute … should be ignored"
         base = os.path.join(os.path.expanduser("~"), ".config")
-    if not os.path.isabs(base):  # in whose place the current directory would be another one each time
-        raise TrustError("known_hosts: this user has no home directory; name a file, or none")
-    return os.path.join(base, "smtpverify", "known_hosts")
+    return os.path.join(base, "smtpverify", "known_hosts") if os.path.isabs(base) else None
 
 
 def read_known_hosts(path: str) -> KnownHosts:

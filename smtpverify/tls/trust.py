@@ -106,7 +106,10 @@ class Trust:
         put("pins", _pins(pins))
         put("pins_only", bool(pins_only))
         if isinstance(known_hosts, bool):
-            known_hosts = user_known_hosts() if known_hosts else None
+            own = user_known_hosts()
+            if known_hosts and own is None:
+                raise TrustError("known_hosts: this user has no home directory; name a file, or none")
+            known_hosts = own if known_hosts else None
         put("known_hosts", _path("known_hosts", known_hosts))
         put("keys_from", None)
         put("_host", None)

@@ -67,7 +67,7 @@ def inject() -> Counter[str]:
         clients["LMTP" if isinstance(smtp, smtplib.LMTP) else "SMTP"] += 1
         begin(smtp, *where)
 
-    mock.patch("smtpverify.inject.begin", count).start()
+    mock.patch("smtpverify.smtp.methods.begin", count).start()
     smtpverify.inject_into_smtplib()
     return clients
 
