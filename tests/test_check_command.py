@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +19,9 @@ from smtpverify import cli
 from smtpverify.cli import check
 from smtpverify.cli._client import address_of
 from smtpverify.cli._probe import Verdict, look_at
-from tests.bed import Behaviour, Handshake, Starttls, Tls, World, closed_port
+from tests.bed import Behaviour, Greeting, Handshake, Issued, Starttls, Tls, World, closed_port
+from tests.refusals import CASES, answering
+from tests.test_causes import alert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +70,7 @@ def test_a_good_server(smtp_server: ServerFactory, world: World) -> None:
     assert steps == ["look", "connect", "greeting", "EHLO", "STARTTLS", "TLS", "EHLO", "QUIT"]
     leaf = smtpverify.Certificate.from_der(certificate.leaf_der)
     for expected in (
-        f"names {PLACE} (matched)",
+        f"names {PLACE} (matched: the same name)",
         "chain O=Bed Mail, issued by CN=Bed Intermediate,O=Bed Trust Services, until ",
         "days left)",
         f"trust the system's store ({world.root_file})",
@@ -81,6 +86,87 @@ def test_a_good_server(smtp_server: ServerFactory, world: World) -> None:
         assert expected in told(run)
     assert nothing_said(server)
     assert server.connections[0].closed_cleanly
+
+
+def test_which_name_matched_and_by_which_rule(smtp_server: ServerFactory, world: World) -> None:
+    wildcard, address = world.root.issue("a.example.org", "*.example.org"), world.served("address_good")
+    with (
+        smtp_server(tls=Tls.IMPLICIT, certificate=wildcard) as one,
+        smtp_server(tls=Tls.IMPLICIT, certificate=address) as two,
+    ):
+        urls = (
+            f"smtps://{PLACE}:{one.port}?server-name=mail.example.org",
+            f"smtps://127.0.0.1:{two.port}",
+            f"smtps://{PLACE}:{two.port}?pin-only={smtpverify.Pin.of_certificate(leaf_of(address))}",
+        )
+        run = command("check", *urls)
+        found = json.loads(command("check", "--json", *urls).stdout)["relays"]
+    assert (
+        "names a.example.org *.example.org (matched: its wildcard stands for one label (RFC 9525 6.3)) chain"
+        in told(run)
+    )
+    assert "names 127.0.0.1 (matched: the same address) ::1 chain" in told(run)
+    assert [(each["matched"], each["matched_by"]) for each in found] == [
+        ("*.example.org", "wildcard"),
+        ("127.0.0.1", "address"),
+        (None, "pin"),
+    ]
+
+
+def leaf_of(issued: Issued) -> smtpverify.Certificate:
+    return smtpverify.Certificate.from_der(issued.leaf_der)
+
+
+# Where the session, and no handshake, tells what is wrong.
+BY_SESSION: dict[str, tuple[Behaviour, str]] = {
+    "no STARTTLS": (Behaviour(starttls=Starttls.ABSENT), "the server does not offer STARTTLS"),
+    "STARTTLS refused": (Behaviour(starttls=Starttls.REFUSED), "the server refused STARTTLS: 454 4.7.0 "),
+    "injected": (
+        Behaviour(starttls=Starttls.INJECTED_FRAGMENT, injection=b"250 \x1b[31m\xff\r\n"),
+        r"plaintext came behind the change to TLS: '250 \x1b[31m\xff",
+    ),
+    "TLS at once": (answering(alert(40)), "the server speaks TLS where a greeting in plaintext was expected"),
+    "HTTP": (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "no SMTP greeting came: the server broke"),
+    "silence": (Behaviour(greeting_kind=Greeting.SILENT), "no SMTP greeting came: the server did not answer"),
+}
+
+
+def test_every_diagnosis(smtp_server: ServerFactory, world: World) -> None:
+    """All servers of the tests of diagnoses, looked at by one process: the words of each, and the remedy."""
+    expected: dict[str, tuple[str, str]] = {}
+    urls = []
+    for case in CASES.values():
+        if case.trust is not None and not case.trust.pins:
+            continue  # a minimum version, which can't be said at a shell
+        served = world.served(case.served) if isinstance(case.served, str) else case.served(world)
+        server = smtp_server(case.behaviour, certificate=case.behaviour.certificate or served)
+        scheme = "tls" if case.behaviour.tls is Tls.STARTTLS else "smtps"
+        at = f"{scheme}://{PLACE if case.host != '127.0.0.1' else case.host}:{server.port}"
+        pins = [f"pin={pin}" for pin in case.trust.pins] if case.trust is not None else []
+        names = [f"server-name={case.host}"] if case.host != "127.0.0.1" else []
+        urls.append("?".join([at, "&".join(pins + names)]).rstrip("?"))
+        own = {"reason": "{}", "verdict": "{}", "sha256": "{}"}
+        if isinstance(served, Issued):
+            own["sha256"] = f"sha256:{leaf_digest(served)}"
+        expected[at] = case.summary.format_map(own), case.remedy.format_map(own)
+    for behaviour, summary in BY_SESSION.values():
+        server = smtp_server(replace(behaviour, tls=Tls.STARTTLS))
+        urls.append(f"tls://{PLACE}:{server.port}")
+        expected[urls[-1]] = summary, ""
+    run = command("check", "--timeout", "3", *urls)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert all(line.isprintable() for line in run.stdout.splitlines())
+    sections = {part.partition("\n")[0]: part for part in run.stdout.split("\n\n")}
+    assert list(sections) == list(expected)
+    for at, (summary, remedy) in expected.items():
+        verdict = " ".join(sections[at].rpartition("\n✗ ")[2].split())
+        pattern = re.escape(" ".join(summary.split())).replace(re.escape("{}"), ".+")
+        assert re.match(rf"(refused|unreachable): {pattern}", verdict), (at, summary, verdict)
+        assert remedy in verdict
+
+
+def leaf_digest(issued: Issued) -> str:
+    return hashlib.sha256(issued.leaf_der).hexdigest()
 
 
 REFUSED: list[tuple[str, dict[str, Any], str, str | None, str]] = [
@@ -252,6 +338,7 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
         "tls",
         "names",
         "matched",
+        "matched_by",
         "chain",
         "trust",
         "pins",
@@ -262,7 +349,7 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
     ]
     assert found["verdict"] == "verified"
     assert found["tls"]["version"] == "TLSv1.3"
-    assert (found["names"], found["matched"]) == ([PLACE], PLACE)
+    assert (found["names"], found["matched"], found["matched_by"]) == ([PLACE], PLACE, "name")
     assert [each["subject"] for each in found["chain"]] == ["O=Bed Mail", "CN=Bed Root,O=Bed Trust Services"]
     assert found["chain"][0]["days_left"] == 89
     assert found["mechanisms"] == ["PLAIN", "LOGIN"]

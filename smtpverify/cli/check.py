@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PinFormatError, SMTPVerifyError, printable
 from ..relay import Relay
-from ..tls.names import reference_identifier
+from ..tls.names import IdentifierKind, reference_identifier
 from ..tls.pins import Pin
 from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
+    from ..tls.identity import PeerIdentity
+    from ..tls.names import PresentedIdentifier
     from ..tls.x509 import Certificate
 
 __all__ = ["configure", "read_relays", "run"]
@@ -211,7 +213,7 @@ def _evidence(findings: Findings) -> Iterable[tuple[str, Sequence[str]]]:
     if peer is not None:
         yield (
             "names",
-            [str(name) + (" (matched)" if name == peer.matched else "") for name in peer.certificate.san],
+            [str(name) + _by_which_rule(peer, name) for name in peer.certificate.san],
         )
     elif diagnosis is not None and diagnosis.names:
         yield "names", list(diagnosis.names)
@@ -233,6 +235,27 @@ def _evidence(findings: Findings) -> Iterable[tuple[str, Sequence[str]]]:
     if findings.size_limit:
         yield "size limit", [f"{findings.size_limit} octets"]
     yield "hints", findings.hints
+
+
+# How a presented identifier has matched (RFC 9525 6.3, 6.4).
+_RULES = {
+    "name": "the same name",
+    "wildcard": "its wildcard stands for one label (RFC 9525 6.3)",
+    "address": "the same address",
+}
+
+
+def _by_which_rule(peer: PeerIdentity, name: PresentedIdentifier) -> str:
+    return f" (matched: {_RULES[_matched_by(peer)]})" if name == peer.matched else ""
+
+
+def _matched_by(peer: PeerIdentity) -> str:
+    """By which rule the peer was recognised: `name`, `wildcard`, `address`, or `pin` in their place."""
+    if peer.matched is None:
+        return "pin"
+    if peer.matched.kind is IdentifierKind.IP:
+        return "address"
+    return "wildcard" if peer.matched.octets.startswith(b"*") else "name"
 
 
 def _left(findings: Findings, certificate: Certificate) -> str:
@@ -298,6 +321,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "tls": {"version": peer.tls_version, "cipher": peer.cipher} if peer else None,
         "names": names,
         "matched": str(peer.matched) if peer and peer.matched else None,
+        "matched_by": _matched_by(peer) if peer else None,
         "chain": [
             {
                 "subject": str(each.subject),
