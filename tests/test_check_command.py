@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,6 @@ from tests.refusals import CASES, answering
 from tests.test_causes import alert
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bed import Server
     from tests.bed.network import Resolver
     from tests.conftest import ServerFactory
@@ -347,6 +346,9 @@ def test_json(smtp_server: ServerFactory, world: World) -> None:
         "size_limit",
         "hints",
     ]
+    page = (Path(__file__).parents[1] / "docs" / "shell.md").read_text(encoding="utf-8")
+    nested = [*found["steps"][0], *found["tls"], *found["chain"][0], *found["pins"]]
+    assert [key for key in (*found, *nested) if f"`{key}`" not in page] == []
     assert found["verdict"] == "verified"
     assert found["tls"]["version"] == "TLSv1.3"
     assert (found["names"], found["matched"], found["matched_by"]) == ([PLACE], PLACE, "name")

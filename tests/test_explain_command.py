@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,6 @@ from smtpverify.schemes import DIALECTS, Mode
 from tests.bed import Server
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from smtpverify.schemes import Dialect
     from tests.bed import World
 
@@ -111,6 +110,10 @@ def test_json_has_the_same_keys_for_every_scheme(tmp_path: Path) -> None:
                 assert found["mode"] == DIALECTS[dialect][scheme].mode.name in Mode.__members__
             else:
                 assert list(found) == ["relay", "error"]
+    page = (Path(__file__).parents[1] / "docs" / "shell.md").read_text(encoding="utf-8")
+    secure = told["relays"][schemes.index("tls")]["dialects"][OLD]
+    shown = [*secure, *secure["tries"][0], *secure["server"], *secure["trust"], *secure["login"]]
+    assert [key for key in shown if f"`{key}`" not in page] == []
 
 
 def test_trust(world: World, tmp_path: Path) -> None:
