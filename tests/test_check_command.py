@@ -125,6 +125,11 @@ BY_SESSION: dict[str, tuple[Behaviour, str]] = {
         r"plaintext came behind the change to TLS: '250 \x1b[31m\xff",
     ),
     "TLS at once": (answering(alert(40)), "the server speaks TLS where a greeting in plaintext was expected"),
+    "sent away": (
+        Behaviour(greeting="554 5.3.2 not you"),
+        "the server refused the connection: 554 5.3.2 not you",
+    ),
+    "no EHLO": (Behaviour(replies={"EHLO": "502 no"}), "the server refused EHLO: 502 no"),
     "HTTP": (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "no SMTP greeting came: the server broke"),
     "silence": (Behaviour(greeting_kind=Greeting.SILENT), "no SMTP greeting came: the server did not answer"),
 }
@@ -184,8 +189,20 @@ REFUSED: list[tuple[str, dict[str, Any], str, str | None, str]] = [
         "plaintext came behind",
     ),
     ("good", {"handshake": Handshake.GARBAGE}, "TLS", None, "TLS"),
-    ("good", {"greeting": "554 5.3.2 not you"}, "greeting", None, "not you"),
+    ("good", {"greeting": "554 5.3.2 not you"}, "greeting", None, "the connection: 554 5.3.2 not you"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "named"),
+    [("554 5.3.2 not you", None), ("554 5.3.2", None), ("421 mx.example.net closing", "mx.example.net")],
+)
+def test_whom_a_refusal_names(smtp_server: ServerFactory, greeting: str, named: str | None) -> None:
+    with smtp_server(greeting=greeting) as server:
+        (found,) = json.loads(command("check", "--json", f"{PLACE}:{server.port}").stdout)["relays"]
+    hints = [hint for hint in found["hints"] if "calls itself" in hint]
+    expected = [f"the server calls itself {named} in its greeting, not {PLACE}"] if named else []
+    assert hints == expected
 
 
 @pytest.mark.parametrize(("kind", "fields", "step", "cause", "summary"), REFUSED)

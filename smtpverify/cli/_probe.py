@@ -21,6 +21,7 @@ from ..smtp.timeouts import Timeouts
 from ..tls.x509 import Certificate
 from ._client import Client, Watch, address_of
 from ._screen import Screen
+from ._status import answer
 
 if TYPE_CHECKING:
     import ssl
@@ -199,6 +200,8 @@ def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
     findings.diagnosis = getattr(error, "diagnosis", None)
     diagnosis = findings.diagnosis
     told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, smtplib.SMTPResponseException) and not isinstance(error, SMTPVerifyError):
+        told = answer(error)  # str() would show a tuple
     findings.summary = diagnosis.summary if diagnosis else printable(told, 400)
     findings.remedy = diagnosis.remedy if diagnosis else ""
     answers = (PeerVerificationError, TLSHandshakeError, smtplib.SMTPResponseException)
@@ -210,7 +213,8 @@ def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
 def _gather_hints(findings: Findings, timeout: float) -> None:
     host = findings.relay.host.rstrip(".").lower()
     first = findings.greeting.partition(" ")[0].rstrip(".").lower()
-    if first and "." in first and first != host:
+    named = "." in first and not first.replace(".", "").isdigit()  # 5.7.1 is an enhanced status
+    if named and first != host:
         findings.hints.append(f"the server calls itself {printable(first, 80)} in its greeting, not {host}")
     if not findings.address:
         return

@@ -39,6 +39,7 @@ __all__ = [
     "EX_NOUSER",
     "EX_PROTOCOL",
     "EX_TEMPFAIL",
+    "answer",
     "explained",
     "refusal",
 ]
@@ -124,7 +125,8 @@ def _nobody(error: smtplib.SMTPRecipientsRefused) -> tuple[str, int]:
     return "\n".join(["every recipient was refused", *lines]), EX_NOUSER if for_good else EX_TEMPFAIL
 
 
-def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
+def answer(error: smtplib.SMTPResponseException) -> str:
+    """What the server refused, and in which words, as one line."""
     what = "the server refused a command"
     if isinstance(error, smtplib.SMTPSenderRefused):
         what = f"the server refused the sender {printable(error.sender) or '<>'}"
@@ -134,8 +136,11 @@ def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
         what = "the server refused EHLO"
     elif isinstance(error, smtplib.SMTPConnectError):
         what = "the server refused the connection"
-    code = error.smtp_code
-    text = f"{what}: {_said(code, error.smtp_error)}"
+    return f"{what}: {_said(error.smtp_code, error.smtp_error)}"
+
+
+def _of_a_reply(error: smtplib.SMTPResponseException) -> tuple[str, int]:
+    code, text = error.smtp_code, answer(error)
     if 400 <= code <= 499:
         return text, EX_TEMPFAIL
     if not 500 <= code <= 599:
