@@ -231,12 +231,13 @@ def test_windows_has_a_terminal_of_each_kind(
 
 
 @pytest.mark.parametrize(
-    ("encoding", "shown"), [("utf-8", "✓ ✗ │ … é"), ("ascii", r"+ x | ... \xe9"), ("latin-1", "+ x | ... é")]
+    ("encoding", "shown"),
+    [("utf-8", "✓ ✗ │ … → ← é"), ("ascii", r"+ x | ... > < \xe9"), ("latin-1", "+ x | ... > < é")],
 )
 def test_characters_that_the_stream_can_take(encoding: str, shown: str) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
-    Screen(stream).line("✓ ✗ │ … é")
+    Screen(stream).line("✓ ✗ │ … → ← é")
     assert raw.getvalue().decode(encoding) == f"{shown}\n"
 
 

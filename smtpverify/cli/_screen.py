@@ -18,7 +18,7 @@ __all__ = ["Screen", "Style"]
 _WIDEST = 120  # longer lines are hard to read
 _NARROWEST = 60
 _RESET = "\x1b[0m"
-_IN_ASCII = {"✓": "+", "✗": "x", "─": "-", "│": "|", "…": "..."}
+_IN_ASCII = {"✓": "+", "✗": "x", "─": "-", "│": "|", "…": "...", "→": ">", "←": "<"}
 
 
 class Style(enum.Enum):
