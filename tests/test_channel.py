@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smtpverify import MalformedReplyError, create_context
-from smtpverify.smtp.channel import Channel, PeerClosed
+from smtpverify.smtp.channel import Channel, PeerClosed, _seconds
 from smtpverify.smtp.endpoints import prepare
 from tests.bed import HOST
 
@@ -111,6 +111,11 @@ def test_one_octet_at_a_time(pair: Pair) -> None:
     with Peer(drip), pytest.raises(TimeoutError, match=r"^the server did not answer within 0.3 seconds$"):
         Channel(ours).read(0.3)
     assert Channel(ours).own_timeout() is not None  # of the wait that failed: the connection is over
+
+
+@pytest.mark.parametrize(("limit", "told"), [(1, "1 second"), (1.5, "1.5 seconds"), (300, "300 seconds")])
+def test_how_long_was_waited(limit: float, told: str) -> None:
+    assert _seconds(limit) == told
 
 
 def test_a_record_that_does_not_end(pair: Pair) -> None:

@@ -21,6 +21,7 @@ from smtpverify.cli import check
 from smtpverify.cli._client import address_of
 from smtpverify.cli._probe import Verdict, look_at
 from tests.bed import Behaviour, Greeting, Handshake, Issued, Starttls, Tls, World, closed_port
+from tests.bed.certs import DAY, NOW
 from tests.refusals import CASES, answering
 from tests.test_causes import alert
 
@@ -314,6 +315,27 @@ def test_what_expires_soon(smtp_server: ServerFactory, world: World) -> None:
     assert "✗ refused: a certificate of the chain has 89 days left, fewer than 90 Have it renewed." in told(
         run
     )
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown", "verdict"),
+    [
+        (25, "(1 day left)", "a certificate of the chain has 1 day left, fewer than 14"),
+        (49, "(2 days left)", "a certificate of the chain has 2 days left, fewer than 14"),
+        (-1, "(expired)", "a certificate of the chain has expired"),  # behind a pin, which looks at no dates
+    ],
+)
+def test_how_many_days(
+    smtp_server: ServerFactory, world: World, hours: int, shown: str, verdict: str
+) -> None:
+    old = world.root.issue(PLACE, not_before=NOW - 60 * DAY, not_after=NOW + hours * DAY / 24)
+    pin = f"pin-only={smtpverify.Pin.of_certificate(leaf_of(old))}"
+    with smtp_server(tls=Tls.STARTTLS, certificate=old, before_tls=(), after_tls=()) as server:
+        run = command("check", "--expires-in", "14", f"tls://{PLACE}:{server.port}?{pin}")
+    assert run.returncode == 1
+    assert shown in told(run)
+    assert f"✗ refused: {verdict} Have it renewed." in told(run)
+    assert "(and 1 line more)" in run.stdout
 
 
 def test_several_and_a_file(smtp_server: ServerFactory, world: World, tmp_path: Path) -> None:

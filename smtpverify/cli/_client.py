@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SMTPVerifyError, printable
 from ..smtp.client import LMTP, SMTP
 from ..smtp.secrecy import shown
-from ._screen import Style
+from ._screen import Style, counted
 
 if TYPE_CHECKING:
     import ssl
@@ -113,7 +113,7 @@ class Watch:
 
     def _tell_of_message(self) -> None:
         if self._taken:
-            self.note(f"({self._taken} octets of the message)")
+            self.note(f"({counted(self._taken, 'octet')} of the message)")
             self._taken = 0
 
     def _line(self, mark: str, octets: bytes) -> None:

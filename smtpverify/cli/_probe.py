@@ -20,7 +20,7 @@ from ..errors import PeerVerificationError, SMTPVerifyError, TLSHandshakeError, 
 from ..smtp.timeouts import Timeouts
 from ..tls.x509 import Certificate
 from ._client import Client, Watch, address_of
-from ._screen import Screen
+from ._screen import Screen, counted
 from ._status import answer
 
 if TYPE_CHECKING:
@@ -318,6 +318,7 @@ class _Probe(Client):
         lines = reply.text.count(b"\n")
         first = printable(reply.text.partition(b"\n")[0], 100)
         self._end(
-            f"{reply.code} {first}{f' (and {lines} lines more)' if lines else ''}", good=reply.code < 400
+            f"{reply.code} {first}" + (f" (and {counted(lines, 'line')} more)" if lines else ""),
+            good=reply.code < 400,
         )
         return reply

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Screen", "Style"]
+__all__ = ["Screen", "Style", "counted"]
 
 _WIDEST = 120  # longer lines are hard to read
 _NARROWEST = 60
@@ -115,6 +115,11 @@ class Screen:
         except UnicodeEncodeError:
             return False
         return True
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them: "1 day", "2 days"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _shows_colour(stream: TextIO) -> bool:

@@ -14,7 +14,7 @@ from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
 from ._options import add_trust_arguments, trust_of
 from ._probe import Findings, Verdict, look_at_all
-from ._screen import Screen, Style
+from ._screen import Screen, Style, counted
 
 if TYPE_CHECKING:
     import argparse
@@ -158,7 +158,8 @@ def _refuse_if_old(findings: Findings, days: int | None) -> None:
     left = min(map(findings.days_left, findings.chain))
     if left < days:
         findings.verdict = Verdict.REFUSED
-        findings.summary = f"a certificate of the chain has {left} days left, fewer than {days}"
+        has = f"has {counted(left, 'day')} left, fewer than {days}" if left >= 0 else "has expired"
+        findings.summary = f"a certificate of the chain {has}"
         findings.remedy = "Have it renewed."
 
 
@@ -260,7 +261,7 @@ def _matched_by(peer: PeerIdentity) -> str:
 
 def _left(findings: Findings, certificate: Certificate) -> str:
     days = findings.days_left(certificate)
-    return "expired" if days < 0 else f"{days} days left"
+    return "expired" if days < 0 else f"{counted(days, 'day')} left"
 
 
 def _source(relay: Relay) -> str:
@@ -270,7 +271,7 @@ def _source(relay: Relay) -> str:
     if trust.pins_only:
         return "the pins alone"
     number = len(trust.pins)
-    return source_of_roots(trust) + (f", and {number} pin{'s' if number > 1 else ''}" if number else "")
+    return source_of_roots(trust) + (f", and {counted(number, 'pin')}" if number else "")
 
 
 def _spellings(leaf: Certificate) -> dict[str, str]:

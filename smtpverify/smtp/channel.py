@@ -115,7 +115,7 @@ class Channel:
                 if reply is not None:
                     return reply
             left = deadline - monotonic()
-        raise TimedOut(f"the server did not answer within {limit:g} seconds")
+        raise TimedOut(f"the server did not answer within {_seconds(limit)}")
 
     def late_replies(self) -> list[Reply]:
         """The replies that are there, where nothing more is to be had: what a server said before the end."""
@@ -209,7 +209,7 @@ class Channel:
                     # The system may make room in larger steps than it delivers.
                     before, queued = queued, undelivered(self.sock)
                     if before - queued < _BLOCK:
-                        raise TimedOut(f"the server took nothing for {limit:g} seconds") from None
+                        raise TimedOut(f"the server took nothing for {_seconds(limit)}") from None
                     deadline = monotonic() + limit
                 continue
             rest = rest[sent:]
@@ -238,3 +238,7 @@ class Channel:
             self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN * readable | select.POLLOUT * writable)
         return bool(self._poll.poll(min(math.ceil(seconds * 1000), _LONGEST)))
+
+
+def _seconds(limit: float) -> str:
+    return f"{limit:g} second{'' if limit == 1 else 's'}"
