@@ -166,7 +166,7 @@ def test_anything_but_yes_is_no(
     with smtp_server(tls=Tls.IMPLICIT, certificate=stranger) as server:
         status, shown = sitting("trust", url(server, "smtps"), answer=answer)
     assert status == 1
-    assert shown.endswith("✗ not trusted; nothing was stored\n")
+    assert shown.endswith("\n✗ not trusted; nothing was stored\n")
     assert not file.exists()
 
 
@@ -409,6 +409,12 @@ def test_nobody_there(file: Path) -> None:
     [
         ((), "no relay was given"),
         (("--forget",), "no relay was given"),
+        (("--list", "localhost"), "--list prints all that is known; nothing goes with it"),
+        (("--list", "--forget", "localhost"), "--list prints all that is known; nothing goes with it"),
+        (("--list", "--add"), "--list prints all that is known; nothing goes with it"),
+        (("--list", "--fingerprint", OTHER_PIN), "--list prints all that is known; nothing goes with it"),
+        (("--forget", "--add", "localhost"), "--forget goes neither with --fingerprint nor with --add"),
+        (("--forget", "--fingerprint", OTHER_PIN, "localhost"), "--forget goes neither with --fingerprint"),
         (("smtp://localhost",), "smtp://localhost: smtp:// never uses TLS, and shows no key"),
         (("lmtp://localhost:24",), "lmtp://localhost:24: LMTP is without TLS"),
         (

@@ -97,7 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
         if path is None:
             raise CommandError("without known hosts there is nowhere to remember a key", EX_USAGE)
         if arguments.list:
+            if arguments.forget or arguments.fingerprint or arguments.add or arguments.relays:
+                raise CommandError("--list prints all that is known; nothing goes with it", EX_USAGE)
             return _list(screen, path)
+        if arguments.forget and (arguments.fingerprint or arguments.add):
+            raise CommandError("--forget goes neither with --fingerprint nor with --add", EX_USAGE)
         if arguments.forget:
             return max([_forget(screen, path, text) for text in _given(arguments)])
         fingerprints = tuple(Pin.parse(text) for text in arguments.fingerprint)
@@ -252,4 +256,7 @@ def _confirmed(screen: Screen, host: str, leaf: Certificate, asked: _Asked, *, r
     instead = " instead of the other" if replaced else ""
     print(screen.shown(f"Is it the same, and {host} to be trusted by this key{instead}? (yes/no) "), end="")
     sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() == "yes"
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # Ctrl-D leaves the cursor behind the question
+        screen.line()
+    return answer.strip().lower() == "yes"
