@@ -360,6 +360,24 @@ def test_several_and_a_file(smtp_server: ServerFactory, world: World, tmp_path: 
     assert piped.stdout.index(relays[0]) < piped.stdout.index(relays[2])
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("tls://localhost # ours", "relay: the character U+0020 must be percent-encoded"),
+        ("http://localhost", "scheme: http:// is unknown"),
+        ("lmtp://localhost:24", "lmtp://localhost:24: LMTP is without TLS"),
+    ],
+)
+def test_which_line_of_a_file(line: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "relays"
+    file.write_text(f"# ours\n\n{line}\n", encoding="utf-8")
+    run = command("check", "--file", str(file))
+    piped = command("check", "--file", "-", typed=f"tls://localhost\n{line}\n")
+    assert run.returncode == piped.returncode == 64
+    assert run.stderr.startswith(f"smtpverify check: {file}:3: {told}")
+    assert piped.stderr.startswith(f"smtpverify check: standard input:2: {told}")
+
+
 def test_json(smtp_server: ServerFactory, world: World) -> None:
     with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
         run = command("check", "--json", f"tls://{PLACE}:{server.port}")

@@ -109,7 +109,7 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
     Raises:
         CommandError: there is none, or one can't be used.
     """
-    texts = list(arguments.relays)
+    texts = [("", text) for text in arguments.relays]
     try:
         if getattr(arguments, "file", None) is not None:
             texts += _lines(arguments.file)
@@ -118,8 +118,8 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
         trust = trust or trust_of(arguments)
         return [
             relay
-            for text in texts
-            for relay in _read(text, trust, everywhere=getattr(arguments, "all", False))
+            for where, text in texts
+            for relay in _read(where, text, trust, everywhere=getattr(arguments, "all", False))
         ]
     except SMTPVerifyError as error:
         raise CommandError(str(error), EX_USAGE) from error
@@ -128,19 +128,23 @@ def read_relays(arguments: argparse.Namespace, trust: Trust | None = None) -> li
         raise CommandError(f"{printable(arguments.file)}: {told}", EX_USAGE) from error
 
 
-def _lines(path: str) -> list[str]:
-    """The lines of a file, or of standard input, but for comments."""
+def _lines(path: str) -> list[tuple[str, str]]:
+    """The lines of a file, or of standard input, but for comments; each behind its place in words."""
     if path == "-" and sys.stdin is None:
         raise CommandError("standard input is closed", EX_USAGE)
     with sys.stdin if path == "-" else open(path, encoding="utf-8-sig") as file:
-        lines = map(str.strip, file)
-        return [line for line in lines if line and not line.startswith("#")]
+        name = "standard input" if path == "-" else printable(path)
+        lines = enumerate(map(str.strip, file), 1)
+        return [(f"{name}:{number}: ", line) for number, line in lines if line and not line.startswith("#")]
 
 
-def _read(text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:
-    relay = Relay.parse(text, trust=trust)
+def _read(where: str, text: str, trust: Trust, *, everywhere: bool) -> Iterable[Relay]:
+    try:
+        relay = Relay.parse(text, trust=trust)
+    except SMTPVerifyError as error:
+        raise CommandError(f"{where}{error}", EX_USAGE) from error
     if relay.path is not None or relay.meaning.lmtp:
-        raise CommandError(f"{relay}: LMTP is without TLS, and there is nothing to verify", EX_USAGE)
+        raise CommandError(f"{where}{relay}: LMTP is without TLS, and there is nothing to verify", EX_USAGE)
     if not relay.scheme or everywhere:
         host = f"[{relay.host}]" if ":" in relay.host else relay.host
         if everywhere:
