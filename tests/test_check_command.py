@@ -504,6 +504,15 @@ def test_everywhere(
         monkeypatch.setattr(check, "_EVERYWHERE", ways[:1])
         assert cli.main(["check", "--all", PLACE]) == 2
         assert capsys.readouterr().out.endswith("✗ localhost: none of these can be used\n")
+        monkeypatch.setattr(check, "_EVERYWHERE", (f"tls://{{}}:{starttls.port}",))
+        other = f"tls://127.0.0.1?cafile={world.root_file}"  # has no other way to its name than the URL
+        assert cli.main(["check", "--all", other]) == 1
+        assert "valid for localhost, not for the address 127.0.0.1" in " ".join(
+            capsys.readouterr().out.split()
+        )
+        kept = f"{other}&server-name={PLACE}&ignore-extension=pipelining"
+        assert cli.main(["check", "--all", kept]) == 0
+        assert "extensions   8BITMIME" in capsys.readouterr().out
     assert [way.format("h") for way in ("smtps://{}:465", "tls://{}:587")] == ["smtps://h:465", "tls://h:587"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PinFormatError, SMTPVerifyError, printable
@@ -42,7 +43,8 @@ examples:
   smtpverify check --json --expires-in 14 --file relays.txt
 
 exit status: 0 if all are verified, 1 if one is refused, is in plaintext or
-expires too soon, 2 if one could not be connected to, 64 for a usage error.
+expires too soon, else 2 if one could not be connected to, 64 for a usage error.
+With --all one verified way to a host is enough for 0, if none is refused.
 """
 _EVERYWHERE = ("smtps://{}:465", "tls://{}:587", "tls://{}:25")  # in the order of preference (RFC 8314 3)
 _READERS = {
@@ -152,7 +154,9 @@ def _read(where: str, text: str, trust: Trust, *, everywhere: bool) -> Iterable[
         else:
             port = f":{relay.port}" if relay.port else ""
             urls = [f"{'smtps' if relay.port == 465 else 'tls'}://{host}{port}"]
-        return [Relay.parse(url, trust=relay.trust) for url in urls]
+        others = [Relay.parse(url, trust=relay.trust) for url in urls]
+        name, ignored = relay.server_name, relay.ignored_extensions
+        return [replace(other, server_name=name, ignored_extensions=ignored) for other in others]
     return [relay]
 
 
