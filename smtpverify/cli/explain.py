@@ -33,7 +33,7 @@ Tells what would be done with each relay URL, in each dialect: how the server is
 connected to, whether that can end in plaintext, whom it must prove to be, what
 is believed, and where the password would come from. Nobody is connected to, and
 no password is read or shown. Files of certificates are read, as they are when
-the URL is used.
+the URL is used. The known hosts count if the URL names them (?known-hosts).
 """
 
 _EPILOG = """\
