@@ -61,8 +61,10 @@ def _page(name: str, summary: str, parser: argparse.ArgumentParser, also: list[s
 
 def _option(action: argparse.Action) -> Iterable[str]:
     if isinstance(action, argparse._SubParsersAction):
+        yield ".SH COMMANDS"
         for name in action.choices:
             yield from (".TP", f".B {_escaped(name)}", _text(COMMANDS[name]))
+        yield ".PP"
         return
     if action.help == argparse.SUPPRESS:  # the usage shows it
         return

@@ -47,6 +47,9 @@ def test_every_option_of_a_command(name: str) -> None:
 
 def test_the_page_of_all() -> None:
     page = manpages.pages()["smtpverify.1"]
+    commands = page[page.index("\n.SH COMMANDS\n.TP\n") : page.index(".SH EXAMPLES")]
+    assert commands.count(".TP\n") == len(COMMANDS)
+    assert "\n.PP\n\\&'smtpverify COMMAND \\-\\-help' tells more of a command.\n" in commands
     for name, summary in COMMANDS.items():
         assert f".TP\n.B {name}\n" in page
         assert summary.replace("-", "\\-") in page
