@@ -253,9 +253,13 @@ def test_plaintext_is_no_verification(smtp_server: ServerFactory, scheme: str) -
     assert run.returncode == 1
     assert "✗ plaintext: the connection is in plaintext, where nobody can be verified" in told(run)
     assert ("✗ fallback" in run.stdout) is (scheme == "smtp+tls")
-    assert (
+    written = (
         f"Write tls://{PLACE}:{server.port} for STARTTLS, or smtps://{PLACE} for TLS from the first byte."
-    ) in told(run)
+    )
+    in_vain = "If there used to be STARTTLS, somebody may be between you and the server. "
+    in_vain += f"tls://{PLACE}:{server.port} never goes on in plaintext; "
+    in_vain += f"TLS from the first byte is smtps://{PLACE}."
+    assert (in_vain if scheme == "smtp+tls" else written) in told(run)
     assert nothing_said(server)
 
 

@@ -149,6 +149,11 @@ def look_at(relay: Relay, timeout: float, watch: Watch | None = None) -> Finding
         starttls = dataclasses.replace(anybody, scheme="tls")
         implicit = dataclasses.replace(anybody, scheme="smtps", port=None)
         findings.remedy = f"Write {starttls} for STARTTLS, or {implicit} for TLS from the first byte."
+        if anybody.mode.uses_tls:  # it was tried, in vain
+            findings.remedy = (
+                "If there used to be STARTTLS, somebody may be between you and the server. "
+                f"{starttls} never goes on in plaintext; TLS from the first byte is {implicit}."
+            )
     _gather_hints(findings, timeout)
     return findings
 
