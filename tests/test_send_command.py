@@ -450,6 +450,10 @@ def test_usage(home: Path, arguments: list[str], status: int, told: str) -> None
     assert "s3cret" not in run.stderr
 
 
+def test_the_relay_alone_is_required(home: Path) -> None:
+    assert send(home=home).stderr.endswith("the following arguments are required: RELAY\n")
+
+
 @pytest.mark.parametrize(
     ("octets", "status", "told"),
     [

@@ -65,7 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.usage = "%(prog)s [options] RELAY [-f FROM] [-t] [TO ...] [FILE]"
     parser.add_argument("relay", metavar="RELAY", help="a relay URL")
-    parser.add_argument("words", metavar="TO", nargs="*", help="a recipient, or FILE; - for standard input")
+    parser.add_argument(
+        "words", metavar="TO", nargs="*", default=[], help="a recipient, or FILE; - for standard input"
+    )
     parser.add_argument(
         "-f", "--from", dest="sender", metavar="FROM", help="the sender; else that of the header"
     )
