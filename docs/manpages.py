@@ -64,7 +64,6 @@ def _option(action: argparse.Action) -> Iterable[str]:
         yield ".SH COMMANDS"
         for name in action.choices:
             yield from (".TP", f".B {_escaped(name)}", _text(COMMANDS[name]))
-        yield ".PP"
         return
     if action.help == argparse.SUPPRESS:  # the usage shows it
         return
@@ -90,6 +89,7 @@ def _paragraphs(lines: list[str]) -> Iterable[str]:
 
 def _epilog(lines: list[str]) -> Iterable[str]:
     """The epilog, whose paragraphs may begin with what makes a heading."""
+    yield ".PP"  # what comes before any heading is no part of the last option
     section: list[str] = []
     for line in lines:
         heading = next((each for each in _SECTIONS if line.startswith(each)), None)

@@ -57,6 +57,11 @@ def test_the_page_of_all() -> None:
     assert "\\fB\\-\\-version\\fR\n" in page
 
 
+def test_what_stands_behind_the_options() -> None:
+    page = manpages.pages()["smtpverify-run.1"]
+    assert "for a shell's eval\n.PP\nA trust file has a line for each host" in page
+
+
 def test_what_groff_would_take_for_its_own() -> None:
     parser = argparse.ArgumentParser(prog="p", description=".dot\n'quote\n\\back -x\n\n  kept\nend")
     page = list(manpages._page("p", "s", parser, []))
