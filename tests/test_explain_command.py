@@ -95,6 +95,18 @@ def test_tries(url: str, dialect: Any, tries: list[tuple[str, int | None]], plai
     assert (found["server"] is None) is (found["trust"] is None) is (plaintext == "always")
 
 
+@pytest.mark.parametrize(
+    ("url", "connection"),
+    [
+        ("ssl://h", "STARTTLS, else TLS from the first byte"),
+        ("ssl://h:465", "TLS from the first byte, else STARTTLS"),
+        ("smtps://h", "TLS from the first byte"),
+    ],
+)
+def test_a_connection_is_told_in_the_order_of_its_tries(url: str, connection: str) -> None:
+    assert explanation(url, OLD)["connection"] == connection
+
+
 def test_json_has_the_same_keys_for_every_scheme(tmp_path: Path) -> None:
     schemes = sorted({scheme for dialect in DIALECTS.values() for scheme in dialect})
     run = explain("--json", *(f"{scheme}://alice@h:2525" for scheme in schemes), home=tmp_path)

@@ -50,6 +50,7 @@ _SECOND = {
     Mode.IMPLICIT: "if STARTTLS is not offered, or the first try breaks off or gets no greeting",
     Mode.STARTTLS: "if the first try breaks off",
 }
+_IMPLICIT_FIRST = "TLS from the first byte, else STARTTLS"  # ssl:// on port 465
 _TRY = {"STARTTLS": "STARTTLS", "IMPLICIT": Mode.IMPLICIT.value, "PLAINTEXT": Mode.PLAINTEXT.value}
 _PLAINTEXT = {
     "never": "never",
@@ -104,12 +105,13 @@ def explanation(url: str, dialect: Dialect) -> dict[str, Any]:
     mode = relay.mode
     plaintext = "never" if mode.requires_tls else "fallback" if mode.uses_tls else "always"
     tries = attempts(mode, relay.port, relay.meaning.port or 0)
+    swapped = len(tries) > 1 and tries[0].mode is Mode.IMPLICIT
     return {
         "relay": str(relay),
         "error": None,
         "protocol": "LMTP" if relay.meaning.lmtp else "SMTP",
         "mode": mode.name,
-        "connection": mode.value,
+        "connection": _IMPLICIT_FIRST if swapped else mode.value,
         "tries": [_try(relay, attempt, second=number > 0) for number, attempt in enumerate(tries)],
         "plaintext": plaintext,
         "server": _server(relay) if mode.uses_tls else None,
