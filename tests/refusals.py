@@ -329,7 +329,7 @@ CASES: dict[str, Case] = {
         UNTRUSTED,
         Cause.SELF_SIGNED_LEAF,
         f"the certificate is self-signed (CN={HOST},O=Bed Mail): nobody vouches for it",
-        "confirmed the fingerprint, pin it in the URL: pin-only={sha256}",
+        "or pin it in the URL: pin-only={sha256}",
         "self_signed_leaf",
     ),
     "wrong usage": Case(

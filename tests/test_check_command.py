@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -164,10 +165,54 @@ def test_every_diagnosis(smtp_server: ServerFactory, world: World) -> None:
     sections = {part.partition("\n")[0]: part for part in run.stdout.split("\n\n")}
     assert list(sections) == list(expected)
     for at, (summary, remedy) in expected.items():
-        verdict = " ".join(sections[at].rpartition("\n✗ ")[2].split())
-        pattern = re.escape(" ".join(summary.split())).replace(re.escape("{}"), ".+")
+        verdict, _, told_remedy = sections[at].rpartition("\n✗ ")[2].partition("\n")
+        pattern = re.escape(summary).replace(re.escape("{}"), ".+")
         assert re.match(rf"(refused|unreachable): {pattern}", verdict), (at, summary, verdict)
-        assert remedy in verdict
+        assert remedy in " ".join(told_remedy.split())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_how_far_it_is(
+    smtp_server: ServerFactory,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At a terminal: the step that is under way, or how many relays are done; and nothing is left of it."""
+    monkeypatch.setenv("TERM", "xterm")
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        url = f"tls://{PLACE}:{server.port}"
+        for urls, drawn in (
+            ([url], ["look up …", "connect to 127.0.0.1 …", "greeting …", "EHLO …", "STARTTLS …", "QUIT …"]),
+            ([url, url], ["0 of 2 looked at", "1 of 2 looked at"]),
+        ):
+            monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+            assert cli.main(["check", *urls]) == 0
+            first, *texts, last = terminal.getvalue().split("\r\x1b[K")
+            assert (first, last) == ("", "")
+            assert [text for text in dict.fromkeys(texts) if text in drawn] == drawn
+            monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+            assert cli.main(["check", "-v", *urls]) == 0
+            assert "\x1b[K" not in terminal.getvalue()
+    assert "…" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["greeting", "handshake", "EHLO"])
+def test_silence_is_no_answer(smtp_server: ServerFactory, stage: str) -> None:
+    """Wherever it comes, a server that keeps us waiting may answer the next time."""
+    silent = {
+        "greeting": Behaviour(greeting_kind=Greeting.SILENT),
+        "handshake": Behaviour(tls=Tls.STARTTLS, handshake=Handshake.SILENT),
+        "EHLO": Behaviour(replies={"EHLO": b""}),
+    }
+    with smtp_server(silent[stage]) as server:
+        run = command("check", "--timeout", "0.5", f"tls://{PLACE}:{server.port}")
+    assert run.returncode == 2
+    assert "✗ unreachable: " in run.stdout
 
 
 def leaf_digest(issued: Issued) -> str:
@@ -315,6 +360,11 @@ def test_what_expires_soon(smtp_server: ServerFactory, world: World) -> None:
         at = f"tls://{PLACE}:{server.port}"
         assert command("check", "--expires-in", "14", at).returncode == 0
         run = command("check", "--expires-in", "90", at)
+        (found,) = json.loads(command("check", "--json", "--expires-in", "90", at).stdout)["relays"]
+    assert (found["verdict"], found["cause"]) == ("refused", "EXPIRES_SOON")
+    usage = command("check", "--expires-in", "-1", at)
+    assert usage.returncode == 64
+    assert "'-1' is not a number of days" in usage.stderr
     assert run.returncode == 1
     assert "✗ refused: a certificate of the chain has 89 days left, fewer than 90 Have it renewed." in told(
         run

@@ -397,6 +397,26 @@ def test_more_amiss_than_the_chain(
     assert not file.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("expired", "Have the server's certificate renewed."),
+        ("wrong_name", "Connect by a name that the certificate bears"),
+        ("missing_intermediate", "Have the server send its whole chain"),
+        ("unknown_issuer", ""),
+    ],
+)
+def test_what_has_another_cure(smtp_server: ServerFactory, world: World, kind: str, remedy: str) -> None:
+    """It is told before somebody overrules it."""
+    issued = world.served(kind, PLACE)
+    with smtp_server(tls=Tls.STARTTLS, certificate=issued) as server:
+        run = command("trust", "--fingerprint", str(fingerprint_of(issued)), url(server))
+    assert run.returncode == 0
+    before = flat(run.stdout.partition("    names ")[0])
+    assert remedy in before
+    assert (" is not trusted" in before[-16:]) is not bool(remedy)  # there it ends with the summary
+
+
 def test_nobody_there(file: Path) -> None:
     with closed_port() as port:
         run = command("trust", f"tls://{PLACE}:{port}")

@@ -34,10 +34,20 @@ class Watch:
         verbose: show the conversation.
         total: octets of a message, of which a bar is drawn; 0 for none.
         title: what each line begins with, where several are watched at once.
+        draws_steps: show each step while it is under way.
     """
 
-    def __init__(self, screen: Screen, *, verbose: bool, total: int = 0, title: str = "") -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        *,
+        verbose: bool,
+        total: int = 0,
+        title: str = "",
+        draws_steps: bool = False,
+    ) -> None:
         self._screen = screen
+        self._draws_steps = draws_steps
         self._title = f"{title} " if title else ""
         self._verbose = verbose
         self._total = total
@@ -50,6 +60,11 @@ class Watch:
     def note(self, text: str) -> None:
         """Show what is neither said nor heard."""
         self._show(f"  {text}", Style.FAINT)
+
+    def step(self, name: str) -> None:
+        """Show what is under way, in the place of the step before."""
+        if self._draws_steps:
+            self._screen.draw(f"{name} …")
 
     def warn(self, text: str) -> None:
         """Show what should not go unseen."""

@@ -69,6 +69,7 @@ class Findings:
         greeting: the server's, or "".
         peer: who it proved to be, or None.
         diagnosis: of the failure, or None.
+        cause: the diagnosis's by its name, or what a command has found besides, or None.
         extensions: EHLO's, as they are offered at the end: keyword in lower case -> parameters.
         hints: what gives to think, and proves nothing.
     """
@@ -82,6 +83,7 @@ class Findings:
     greeting: str = ""
     peer: PeerIdentity | None = None
     diagnosis: Diagnosis | None = None
+    cause: str | None = None
     extensions: dict[str, str] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
 
@@ -175,7 +177,12 @@ def look_at_all(relays: Sequence[Relay], timeout: float, *, verbose: bool) -> li
         with suppress(Empty):
             while True:
                 future, relay = tasks.get_nowait()
-                watch = Watch(screen, verbose=verbose, title=str(relay) if several else "")
+                watch = Watch(
+                    screen,
+                    verbose=verbose,
+                    title=str(relay) if several else "",
+                    draws_steps=screen.draws and not several and not verbose,
+                )
                 try:
                     future.set_result(look_at(relay, timeout, watch))
                 except BaseException as error:  # noqa: BLE001 - raised where it is waited for
@@ -186,11 +193,11 @@ def look_at_all(relays: Sequence[Relay], timeout: float, *, verbose: bool) -> li
         tasks.put(task)
     for _ in relays[:_SIDE_BY_SIDE]:
         threading.Thread(target=work, daemon=True).start()
-    draws = screen.draws and several and not verbose
+    draws = screen.draws and not verbose
     found: list[Findings] = []
     try:
         for future in waiting:
-            if draws:
+            if draws and several:
                 screen.draw(f"{len(found)} of {len(waiting)} looked at")
             found.append(future.result())
     finally:
@@ -204,13 +211,15 @@ def _conclude(findings: Findings, probe: _Probe, error: Exception) -> None:
     findings.peer = findings.peer or probe.proved
     findings.diagnosis = getattr(error, "diagnosis", None)
     diagnosis = findings.diagnosis
+    findings.cause = diagnosis.cause.name if diagnosis else None
     told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, smtplib.SMTPResponseException) and not isinstance(error, SMTPVerifyError):
         told = answer(error)  # str() would show a tuple
     findings.summary = diagnosis.summary if diagnosis else printable(told, 400)
     findings.remedy = diagnosis.remedy if diagnosis else ""
     answers = (PeerVerificationError, TLSHandshakeError, smtplib.SMTPResponseException)
-    answered = isinstance(error, answers) or findings.greeting
+    silent = any(isinstance(each, TimeoutError) for each in (error, error.__cause__))
+    answered = (isinstance(error, answers) or findings.greeting) and not silent
     findings.verdict = Verdict.REFUSED if answered else Verdict.UNREACHABLE
     probe.give_up(findings.summary)
 
@@ -257,6 +266,7 @@ class _Probe(Client):
         if self._step:  # of a try that another follows
             self.give_up("nothing came of it")
         self._step, self._since = name, monotonic()
+        self._watch.step(name)
 
     def _end(self, detail: str, *, good: bool = True) -> None:
         now = monotonic()

@@ -94,6 +94,13 @@ class Screen:
         ):
             self.line(text_of_line, style)
 
+    def verdict(self, text: str, style: Style) -> None:
+        """Write a line that must not be missed: as a paragraph for who sits there, whole for grep."""
+        if self._stream.isatty():
+            self.paragraph(text, style)
+        else:
+            self.line(text, style)
+
     def item(self, head: str, text: str) -> None:
         """Write a text of somebody else's behind its head, where no line of it can pass for one of ours."""
         room = self.width - len(head)

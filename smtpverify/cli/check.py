@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import replace
@@ -18,7 +19,6 @@ from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style, counted
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Sequence
 
     from ..tls.identity import PeerIdentity
@@ -43,8 +43,9 @@ examples:
   smtpverify check --json --expires-in 14 --file relays.txt
 
 exit status: 0 if all are verified, 1 if one is refused, is in plaintext or
-expires too soon, else 2 if one could not be connected to, 64 for a usage error.
-With --all one verified way to a host is enough for 0, if none is refused.
+expires too soon, else 2 if one could not be connected to or kept silent, 64 for
+a usage error. With --all one verified way to a host is enough for 0, if none is
+refused.
 """
 _EVERYWHERE = ("smtps://{}:465", "tls://{}:587", "tls://{}:25")  # in the order of preference (RFC 8314 3)
 _READERS = {
@@ -69,10 +70,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="try each way that a provider may offer, and recommend one"
     )
     parser.add_argument(
-        "--expires-in", type=int, metavar="DAYS", help="refuse a certificate with fewer days left"
+        "--expires-in", type=_days, metavar="DAYS", help="refuse a certificate with fewer days left"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_trust_arguments(parser)
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a number of days")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -169,6 +176,7 @@ def _refuse_if_old(findings: Findings, days: int | None) -> None:
         has = f"has {counted(left, 'day')} left, fewer than {days}" if left >= 0 else "has expired"
         findings.summary = f"a certificate of the chain {has}"
         findings.remedy = "Have it renewed."
+        findings.cause = "EXPIRES_SOON"
 
 
 def _by_host(found: Sequence[Findings]) -> list[list[Findings]]:
@@ -209,9 +217,9 @@ def _show(screen: Screen, findings: Findings) -> None:
         for number, text in enumerate(texts):
             screen.line(f"    {label if not number else '':<12} {text}")
     if findings.verdict is Verdict.VERIFIED:
-        screen.paragraph(f"✓ verified: {findings.summary}", Style.GOOD)
+        screen.verdict(f"✓ verified: {findings.summary}", Style.GOOD)
         return
-    screen.paragraph(f"✗ {findings.verdict.value}: {findings.summary}", Style.BAD)
+    screen.verdict(f"✗ {findings.verdict.value}: {findings.summary}", Style.BAD)
     if findings.remedy:
         screen.paragraph(f"  {findings.remedy}")
 
@@ -315,7 +323,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "verdict": findings.verdict.value,
         "summary": findings.summary,
         "remedy": findings.remedy,
-        "cause": diagnosis.cause.name if diagnosis else None,
+        "cause": findings.cause,
         "address": findings.address or None,
         "steps": [
             {

@@ -67,8 +67,8 @@ def _show(screen: Screen, findings: Findings, *, titled: bool) -> int:
         screen.line(str(Pin.of_certificate(chain[0])))
         screen.line(str(Pin.of_spki(chain[0])))
     if findings.verdict is Verdict.VERIFIED:
-        told.paragraph(f"✓ verified: {findings.summary}", Style.GOOD)
+        told.verdict(f"✓ verified: {findings.summary}", Style.GOOD)
         return 0
     what = "these pins are not verified" if chain else findings.verdict.value
-    told.paragraph(f"✗ {what}: {findings.summary}", Style.BAD)
+    told.verdict(f"✗ {what}: {findings.summary}", Style.BAD)
     return 2 if findings.verdict is Verdict.UNREACHABLE else 1

@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["configure", "run"]
 
 _NAMES_SHOWN = 10
+# What should be mended rather than overruled; that nobody knows the CA has no other remedy than this one.
+_OTHER_CURES = (
+    "WRONG_NAME",
+    "COMMON_NAME_ONLY",
+    "TOO_DEEP_FOR_WILDCARD",
+    "ADDRESS_NOT_IN_CERTIFICATE",
+    "MISSING_INTERMEDIATE",
+    "EXPIRED",
+    "NOT_YET_VALID",
+)
 
 _DESCRIPTION = """\
 Shows the fingerprint of a server that no CA vouches for, asks whether it is the
@@ -191,25 +201,25 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
         screen.line("✗ not trusted; nothing was stored", Style.BAD)
         return 1
     remember_keys(path, host, [pin], add=asked.add)
-    screen.paragraph(f"✓ {host} is known by its key now: {path}", Style.GOOD)
+    screen.verdict(f"✓ {host} is known by its key now: {path}", Style.GOOD)
     return 0
 
 
 def _vouched_for(screen: Screen, found: Findings, asked: _Asked) -> int:
     certificate = found.chain[0]
     if asked.fingerprints and find_pin(asked.fingerprints, certificate) is None:
-        screen.paragraph(
+        screen.verdict(
             f"✗ verified, and of another fingerprint: {Pin.of_certificate(certificate)}", Style.BAD
         )
         return 1
     by_key = found.peer is not None and found.peer.matched is None
     why = "it is known by its key" if by_key else "a CA vouches for it, and no key need be stored"
-    screen.paragraph(f"✓ verified: {why}", Style.GOOD)
+    screen.verdict(f"✓ verified: {why}", Style.GOOD)
     return 0
 
 
 def _nothing_to_trust(screen: Screen, found: Findings) -> int:
-    screen.paragraph(f"✗ {found.verdict.value}: {found.summary}", Style.BAD)
+    screen.verdict(f"✗ {found.verdict.value}: {found.summary}", Style.BAD)
     if found.remedy:
         screen.paragraph(f"  {found.remedy}")
     return 2 if found.verdict is Verdict.UNREACHABLE else 1
@@ -218,6 +228,8 @@ def _nothing_to_trust(screen: Screen, found: Findings) -> int:
 def _show(screen: Screen, found: Findings, leaf: Certificate, pin: Pin) -> None:
     # Whoever answers has chosen what is said here, and may want it to look like another's fingerprint.
     screen.item("  not verified: ", found.summary)
+    if found.cause in _OTHER_CURES:
+        screen.paragraph(f"  {found.remedy}")
     names = [*map(str, leaf.san[:_NAMES_SHOWN])]
     names += [f"and {len(leaf.san) - _NAMES_SHOWN} more"] * (len(leaf.san) > _NAMES_SHOWN)
     screen.item(f"    {'names':<12} ", ", ".join(names) or "none")
@@ -233,7 +245,7 @@ def _show(screen: Screen, found: Findings, leaf: Certificate, pin: Pin) -> None:
 
 
 def _warn_of_change(screen: Screen, host: str, known: Sequence[Pin]) -> None:
-    screen.paragraph(
+    screen.verdict(
         f"✗ {host} is known by another key: {' and '.join(map(str, known))}. Its key was changed, or "
         "somebody is between you and the server.",
         Style.BAD,

@@ -236,7 +236,7 @@ def _self_signed(leaf: Certificate, evidence: Evidence, *, alone: bool) -> tuple
     if alone:
         remedy = (
             "Have a certificate issued by a CA. Or, once the administrator has confirmed the fingerprint, "
-            f"pin it in the URL: pin-only={Pin.of_certificate(leaf)}; or have 'smtpverify trust' remember it."
+            f"have 'smtpverify trust' remember it, or pin it in the URL: pin-only={Pin.of_certificate(leaf)}"
         )
         return (
             Cause.SELF_SIGNED_LEAF,
