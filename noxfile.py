@@ -50,10 +50,9 @@ FOUND = [version for version in VERSIONS if runs(version)]
 # nox itself fails the session of an interpreter that it does not find.
 SELECTED = [version for version in VERSIONS if version in FOUND or (CI and version in REQUIRED)]
 NEWEST = FOUND[-1] if FOUND else None
-# Whose tests are measured: between them they reach what is for one version of Python alone. It takes as long
-# again as the tests themselves.
-GATED = (REQUIRED[0], REQUIRED[-1])
-MEASURED = [version for version in GATED if version in SELECTED] or SELECTED[:1]
+# Whose tests are measured, and the gates count. Not all: it takes as long again as the tests, and before
+# Python 3.12 two threads that start can meet where a trace function is installed, so that one dies of it.
+MEASURED = REQUIRED[-1]
 # Each line of Django that is supported, and an interpreter for it.
 DJANGO = {"~=4.2.0": "3.10", "~=5.2.0": "3.11", "~=6.0.0": "3.12", ">=6.1": "3.13"}
 
@@ -103,7 +102,7 @@ def tests(session: nox.Session) -> None:
     for stale in coverage_data(str(session.python)):
         stale.unlink()
     session.run(
-        *(["coverage", "run", "-m"] if session.python in MEASURED else []),
+        *(["coverage", "run", "-m"] if session.python == MEASURED else []),
         "pytest",
         "--numprocesses=4",  # on two processors too: the tests wait more than they work
         *session.posargs,
@@ -142,11 +141,12 @@ def django(session: nox.Session, version: str) -> None:
 
 @nox.session(python=NEWEST)
 def coverage(session: nox.Session) -> None:
-    """What the tests reached, on the oldest and newest interpreter together, and pyproject.toml's gates."""
+    """What the tests reached, and the gates of pyproject.toml."""
+    if MEASURED not in SELECTED:
+        session.skip(f"The tests are measured on Python {MEASURED}, which is not here.")
+    if not coverage_data(MEASURED):
+        session.error(f"No coverage data: the session tests-{MEASURED} makes it.")
     session.install("coverage >=7.11")
-    absent = [version for version in GATED if not coverage_data(version)]
-    if (absent and CI) or not any(map(coverage_data, MEASURED)):
-        session.error(f"No coverage data of Python {', '.join(absent)}: the sessions `tests` make it.")
     env = {"COVERAGE_FILE": str(COVERAGE_COMBINED)}
     session.run("coverage", "combine", "--keep", "--quiet", str(COVERAGE_PARTS.parent), env=env)
     gates = PYPROJECT["tool"]["smtpverify"]["coverage"]
@@ -155,11 +155,7 @@ def coverage(session: nox.Session) -> None:
         (f"--include={strict}", gates["strict-files-percent"]),
         (f"--omit={strict}", gates["other-files-percent"]),
     ):
-        # Lines for one version of Python are not reached without it, which is no fault of the tests.
-        gate = "0" if absent else str(percent)
-        session.run("coverage", "report", files, f"--fail-under={gate}", env=env)
-    if absent:
-        session.warn(f"The gates were left out, for want of data of Python {', '.join(absent)}.")
+        session.run("coverage", "report", files, f"--fail-under={percent}", env=env)
 
 
 @nox.session(python=NEWEST)

@@ -163,8 +163,8 @@ def pinned(number: int) -> Trust:
 def together(count: int, work: Callable[[int], None]) -> None:
     """Have threads do something at once; what fails, fails here."""
     interval = sys.getswitchinterval()
-    # As often as can be, and not before all have started: on Python 3.10, two threads that start with a
-    # trace function of their own (coverage's) can meet in its installation, and one dies of it.
+    # As often as can be, and not before all have started: before Python 3.12 two threads that start with a
+    # trace function can meet in its installation, and one dies of it.
     barrier = threading.Barrier(count, lambda: sys.setswitchinterval(1e-6), timeout=30)
     failures = list[BaseException]()
 
