@@ -445,6 +445,13 @@ def test_base64_is_as_it_is_written(spare: str) -> None:
         Pin.parse(f"spki-sha256:{digest}{spare}")
 
 
+def test_no_bit_of_base64_is_passed_over() -> None:
+    """The last digit but one has two bits to spare, which every Python reads as nothing."""
+    assert base64.b64decode(f"{42 * 'A'}B=", validate=True) == bytes(32)
+    with pytest.raises(PinFormatError):
+        Pin.parse(f"spki-sha256:{42 * 'A'}B=")
+
+
 def test_a_digest_is_bytes() -> None:
     for digest in (bytearray(32), "a" * 32):
         with pytest.raises(PinFormatError, match=r"^a digest is bytes, not (bytearray|str)$"):

@@ -185,7 +185,7 @@ def _digest(written: str, of: str, size: int | None) -> bytes | None:
         decoded = base64.b64decode(written, validate=True)
     except ValueError:  # binascii.Error is one
         return digest
-    if base64.b64encode(decoded) != written.encode("ascii"):  # Python 3.10 lets more padding pass
+    if base64.b64encode(decoded) != written.encode("ascii"):  # spare bits; and in 3.10 more padding
         return digest
     return decoded if digest is None or len(decoded) == size else digest
 
