@@ -446,6 +446,7 @@ WRITER = """
 import sys
 from smtpverify import Pin, memory
 path, number = sys.argv[1], int(sys.argv[2])
+memory._PATIENCE = 50.0  # for eight who do nothing else, on a slow disk
 sys.stdin.read()
 for turn in range(20):
     memory.remember_keys(path, f"host-{number}-{turn}.example", [Pin.parse(sys.argv[3])])
