@@ -691,7 +691,10 @@ def test_what_is_no_name_of_a_mechanism(smtp_server: ServerFactory, mechanism: s
 # --- where it does not go ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pieces", [["AU", "TH PLAIN "], ["NOOP\r\n  A", "UTH"], [" " * 80, "auth"]])
+@pytest.mark.parametrize(
+    "pieces",
+    [["AU", "TH PLAIN "], ["NOOP\r\n  A", "UTH"], [" " * 80, "auth"], ["X" * 70 + "\rA", "UTH PLAIN "]],
+)
 def test_not_over_plaintext_piece_by_piece(
     smtp_server: ServerFactory,
     monkeypatch: pytest.MonkeyPatch,

@@ -544,6 +544,8 @@ def test_credentials_behind_something_harmless(
         (b"AU", b"TH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
         (b"NOOP\r\n  a", b"u", bytearray(b"th"), " PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
         (" " * 80, b"AUTH", " PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        (b"X" * 70 + b"\rAU", b"TH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        (b"AUT", b"H PLAIN AGFsaWNlAHNlY3JldA=="),
     ],
 )
 def test_credentials_in_pieces(
@@ -557,6 +559,7 @@ def test_credentials_in_pieces(
         smtp = connected(server.port)
         with pytest.raises(smtpverify.PlaintextCredentialsError):
             say(smtp)
+        assert "AGFsaWNl" not in repr(vars(smtp))
         smtp.close()
     assert b"AGFsaWNl" not in server.connections[0].clear
 

@@ -336,6 +336,18 @@ def test_listed_and_forgotten(smtp_server: ServerFactory, stranger: Issued, file
         assert command("check", url(server)).returncode == 1
 
 
+def test_check_where_nothing_can_be_remembered(smtp_server: ServerFactory, world: World, file: Path) -> None:
+    """That is no fallback: the server is verified."""
+    file.parent.mkdir(parents=True)
+    file.with_name("known_hosts.lock").mkdir()
+    with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
+        run = command("check", url(server, "smtp+tls"))
+    assert run.returncode == 0
+    assert "✗ warning " in run.stdout
+    assert "a later downgrade to plaintext will go unnoticed" in run.stdout
+    assert "fallback" not in run.stdout
+
+
 def test_a_downgrade_at_the_shell(
     smtp_server: ServerFactory, world: World, file: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from . import EX_USAGE, CommandError
 __all__ = [
     "add_connection_arguments",
     "add_known_hosts_argument",
+    "add_relays_argument",
     "add_trust_arguments",
     "at_a_shell",
     "known_hosts_of",
@@ -21,6 +22,13 @@ __all__ = [
 ]
 
 _YEAR = 366 * 86400  # seconds
+
+
+def add_relays_argument(parser: argparse.ArgumentParser, nargs: str) -> None:
+    """Add the relays that are looked at; `nargs` as for argparse."""
+    parser.add_argument(
+        "relays", metavar="RELAY", nargs=nargs, help="a relay URL, or a host with or without a port"
+    )
 
 
 def add_trust_arguments(parser: argparse.ArgumentParser, *, timeout: float | None = 10) -> None:

@@ -16,7 +16,13 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..errors import PeerVerificationError, SMTPVerifyError, TLSHandshakeError, printable
+from ..errors import (
+    PeerVerificationError,
+    PlaintextFallbackWarning,
+    SMTPVerifyError,
+    TLSHandshakeError,
+    printable,
+)
 from ..smtp.timeouts import Timeouts
 from ..tls.x509 import Certificate
 from ._client import Client, Watch, address_of
@@ -286,7 +292,8 @@ class _Probe(Client):
         return self._findings.relay
 
     def _warn(self, category: type[Warning], message: str) -> None:
-        self._findings.steps.append(Step("fallback", printable(message, 400), 0.0, good=False))
+        name = "fallback" if issubclass(category, PlaintextFallbackWarning) else "warning"
+        self._findings.steps.append(Step(name, printable(message, 400), 0.0, good=False))
 
     def _addresses(self, host: str, port: int) -> list[str]:
         self._begin("look up")

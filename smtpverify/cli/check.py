@@ -14,7 +14,7 @@ from ..tls.names import IdentifierKind, reference_identifier
 from ..tls.pins import Pin
 from ..tls.trust import Trust, source_of_roots
 from . import EX_USAGE, CommandError
-from ._options import add_trust_arguments, trust_of
+from ._options import add_relays_argument, add_trust_arguments, trust_of
 from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style, counted
 
@@ -60,9 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command and its arguments."""
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "relays", metavar="RELAY", nargs="*", help="a relay URL, or a host with or without a port"
-    )
+    add_relays_argument(parser, "*")
     parser.add_argument(
         "--file", metavar="FILE", help="read more relays from FILE, one a line; - for standard input"
     )

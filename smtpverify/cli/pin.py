@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..tls.pins import Pin
-from ._options import add_trust_arguments
+from ._options import add_relays_argument, add_trust_arguments
 from ._probe import Findings, Verdict, look_at_all
 from ._screen import Screen, Style
 from .check import read_relays
@@ -38,9 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command and its arguments."""
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "relays", metavar="RELAY", nargs="+", help="a relay URL, or a host with or without a port"
-    )
+    add_relays_argument(parser, "+")
     add_trust_arguments(parser)
 
 

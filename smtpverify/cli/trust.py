@@ -15,7 +15,13 @@ from ..tls.pins import Pin, find_pin
 from ..tls.trust import Trust
 from . import EX_USAGE, CommandError
 from ._client import Watch
-from ._options import add_connection_arguments, add_known_hosts_argument, at_a_shell, known_hosts_of
+from ._options import (
+    add_connection_arguments,
+    add_known_hosts_argument,
+    add_relays_argument,
+    at_a_shell,
+    known_hosts_of,
+)
 from ._probe import Findings, Verdict, look_at
 from ._screen import Screen, Style
 from .check import read_relays
@@ -74,9 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command and its arguments."""
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "relays", metavar="RELAY", nargs="*", help="a relay URL, or a host with or without a port"
-    )
+    add_relays_argument(parser, "*")
     parser.add_argument(
         "--fingerprint",
         metavar="PIN",

@@ -223,8 +223,10 @@ def verb_sent(smtp: Any, sent: str | bytes) -> str:
     if state.in_message:
         return ""
     line = state.line + (sent.encode("ascii", "replace") if isinstance(sent, str) else bytes(sent))
-    state.line = begun_line(line)
-    return verb_of(line)
+    verb = verb_of(line)
+    # What goes on from here is a secret, which is not for keeping; and in TLS nothing hangs on it.
+    state.line = b"" if verb == "AUTH" or state.peer is not None else begun_line(line)
+    return verb
 
 
 def verb_of(said: str | bytes) -> str:

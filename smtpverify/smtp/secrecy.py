@@ -149,7 +149,8 @@ def holds_auth(lines: bytes) -> bool:
 
 def begun_line(octets: bytes) -> bytes:
     """The beginning of a line that comes in pieces, by which it is known with the next one; or nothing."""
-    return bytes(octets[octets.rfind(b"\n") + 1 :].lstrip()[:_BEGINNING])
+    start = max(octets.rfind(b"\n"), octets.rfind(b"\r")) + 1  # a bare CR ends a line for some servers
+    return bytes(octets[start:].lstrip()[:_BEGINNING])
 
 
 def hidden_command(line: bytes) -> bytes:
