@@ -252,6 +252,18 @@ def test_by_a_fingerprint(smtp_server: ServerFactory, stranger: Issued, file: Pa
     assert read_known_hosts(str(file)).keys == {PLACE: (key_of(stranger),)}
 
 
+def test_the_servers_own_and_not_its_issuers(smtp_server: ServerFactory, world: World, file: Path) -> None:
+    """Of all that it sends; its issuer's key would be that of others, too."""
+    issued = world.served("unknown_issuer_with_intermediate", PLACE)
+    issuer = Pin.of_certificate(Certificate.from_der(issued.chain_ders[1]))
+    with smtp_server(tls=Tls.STARTTLS, certificate=issued) as server:
+        assert command("trust", "--fingerprint", str(issuer), url(server)).returncode == 1
+        assert not file.exists()
+        known(server, issued)
+        assert command("check", url(server)).returncode == 0
+    assert read_known_hosts(str(file)).keys == {PLACE: (key_of(issued),)}
+
+
 def test_not_by_anothers(smtp_server: ServerFactory, stranger: Issued, world: World, file: Path) -> None:
     with smtp_server(tls=Tls.STARTTLS, certificate=stranger) as server:
         run = command("trust", "--fingerprint", OTHER_PIN, url(server))
