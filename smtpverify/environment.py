@@ -111,9 +111,8 @@ class Settings:
             TrustError: a file can't be used.
         """
         trust = Trust(self.cafile, pins=self.pins, known_hosts=self.known_hosts)
-        return None if trust == Trust() else trust, read_trust_file(
-            self.trust_file
-        ) if self.trust_file else {}
+        by_host = read_trust_file(self.trust_file) if self.trust_file else {}
+        return None if trust == Trust() else trust, by_host
 
 
 def startup_directory() -> str:
