@@ -30,6 +30,7 @@ from smtplib import (
 )
 from typing import TYPE_CHECKING
 
+from . import stdlib as stdlib  # now: a program may put this package in smtplib's place later
 from .errors import (
     AuthenticationError,
     CertificateExpiredError,

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import smtpverify
-from smtpverify import SMTP, AuthenticationError, CommandArgumentError, ServerSignatureError, Trust, schemes
-from smtpverify.smtp import authentication, sasl
+from smtpverify import (
+    SMTP,
+    AuthenticationError,
+    CommandArgumentError,
+    ServerSignatureError,
+    Trust,
+    schemes,
+    stdlib,
+)
+from smtpverify.smtp import sasl
 from smtpverify.tls.binding import server_end_point
 from tests.bed import HOST, Behaviour, Server, Tls, World
 from tests.bed.certs import CLIENT_AUTH
@@ -153,7 +161,7 @@ def test_a_name_of_no_mechanism_for_a_password(smtp_server: ServerFactory, named
 
 def test_without_md5(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where policy forbids it, as in FIPS mode."""
-    monkeypatch.setattr(authentication, "_has_md5", lambda: False)
+    monkeypatch.setattr(smtplib, "_have_cram_md5_support", False, raising=False)
     with smtp_server(offering("CRAM-MD5 PLAIN"), offering("CRAM-MD5")) as server:
         with in_tls(server) as smtp:
             smtp.login("alice", "secret")
@@ -163,13 +171,13 @@ def test_without_md5(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
 
 
 def test_md5_is_here_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert authentication._has_md5()
+    assert stdlib.has_cram_md5()
 
     def blocked(*args: object) -> None:
         raise ValueError("digest is blocked")
 
     monkeypatch.setattr(hmac, "new", blocked)
-    assert not authentication._has_md5()
+    assert not stdlib.has_cram_md5()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])

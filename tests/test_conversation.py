@@ -154,7 +154,7 @@ def test_a_reset_where_replies_are_looked_for() -> None:
         theirs.close()
         assert select.select([smtp.sock], [], [], 10)[0]
         with pytest.raises(smtplib.SMTPServerDisconnected, match=r"reset by peer$"):
-            smtp.has_reply()
+            smtp._has_reply()
     assert smtp.sock is None
 
 
@@ -574,4 +574,4 @@ def test_steps_by_hand(smtp_server: ServerFactory) -> None:
     (message,) = server.messages
     assert (message.rcpts, message.data) == ((RECIPIENT,), b"hello\r\n.\r\n.\r\n")
     assert message.mail_parameters == "BODY=8BITMIME"
-    assert (SMTP().written, SMTP().heard) == (0, b"")
+    assert (SMTP()._written, SMTP()._heard) == (0, b"")

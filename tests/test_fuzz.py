@@ -90,7 +90,7 @@ FAULTS: list[tuple[str, Any, str, Any]] = [
     ("transaction", transaction.Transaction, "_refuse_data", lambda *_: None),
     ("transaction", transaction.Transaction, "lose", lambda self, *_: setattr(self, "done", True)),
     ("transaction", delivery, "_OCTETS_AHEAD", "many"),
-    ("transaction", conversation.Conversation, "expect_no_more", lambda _: None),
+    ("transaction", conversation.Conversation, "_expect_no_more", lambda _: None),
 ]
 
 

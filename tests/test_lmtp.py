@@ -115,7 +115,7 @@ def test_unseen_recipients(smtp_server: ServerFactory) -> None:
     with smtp_server(server_with(())) as server:
         smtp = Unseen(server.host, server.port, timeout=5)
         assert smtp.sendmail(SENDER, TO[:2], "hello") == {}
-        assert smtp.has_reply() or select.select([smtp.sock], [], [], 5)[0]  # the second is on its way
+        assert smtp._has_reply() or select.select([smtp.sock], [], [], 5)[0]  # the second is on its way
         with pytest.raises(smtpverify.UnsolicitedReplyError):
             smtp.noop()
         assert smtp.sock is None

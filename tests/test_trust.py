@@ -531,7 +531,9 @@ def test_each_argument_makes_a_difference(full: dict[str, Any], world: World, tm
     assert Trust(**{**full, "client_cert": together}) != Trust(
         **{**full, "client_cert": together, "client_key": None}
     )
-    assert {field.name for field in dataclasses.fields(Trust)} - {"_files", "keys_from", "_host"} == set(full)
+    assert {field.name for field in dataclasses.fields(Trust)} - {"_files", "keys_from", "_only_for"} == set(
+        full
+    )
 
 
 def test_replace(full: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..stdlib import parser_actions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, NoReturn, TextIO
@@ -67,12 +69,17 @@ class Terminated(KeyboardInterrupt):
 
 class _Parser(argparse.ArgumentParser):
     _intermixing = False
+    _has_commands = False
+
+    def add_subparsers(self, **options: Any) -> Any:
+        self._has_commands = True
+        return super().add_subparsers(**options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, with options anywhere between a command's arguments, in every version of Python."""
         # The rest of a line may be another program's, options and all.
-        takes_rest = any(action.nargs == argparse.REMAINDER for action in self._actions)
-        if self._subparsers is not None or self._intermixing:  # it calls this method itself
+        takes_rest = any(action.nargs == argparse.REMAINDER for action in parser_actions(self))
+        if self._has_commands or self._intermixing:  # it calls this method itself
             return super().parse_known_args(args, namespace)
         if takes_rest:
             parsed, unknown = super().parse_known_args(args, namespace)
@@ -87,11 +94,11 @@ class _Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        if self._subparsers is not None:  # whose usage names no command
+        if self._has_commands:  # whose usage names no command
             message += f"; '{self.prog} --help' lists the commands"
         with suppress(OSError):  # then the status alone tells it
             self.print_usage(sys.stderr)
-            self._print_message(f"{self.prog}: {message}\n", sys.stderr)
+            sys.stderr.write(f"{self.prog}: {message}\n")
         self.exit(EX_USAGE)
 
 

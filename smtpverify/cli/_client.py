@@ -156,7 +156,7 @@ class Client(SMTP):
     def _warn(self, category: type[Warning], message: str) -> None:
         self._watch.warn(printable(message, _LINE))
 
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+    def _dial(self, host: str, port: int, timeout: Any) -> socket.socket:
         tried: list[str] = []
         last = OSError()
         for address in self._addresses(host, port):
@@ -180,20 +180,20 @@ class Client(SMTP):
 
     def _connected(self, address: str, port: int, timeout: float | None) -> socket.socket:
         """Connect to one of them."""
-        return super()._get_socket(address, port, timeout)
+        return super()._dial(address, port, timeout)
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
         secured = super()._secure(sock, context, trust)
         self._watch.note(f"verified: {self._peer}")
         return secured
 
-    def transmit(self, octets: bytes, *, alone: bool) -> None:
+    def _transmit(self, octets: bytes, *, alone: bool) -> None:
         self._watch.says(octets)
-        super().transmit(octets, alone=alone)
+        super()._transmit(octets, alone=alone)
         self._watch.sent()
 
-    def answer(self, step: str | float) -> Reply:
-        reply = super().answer(step)
+    def _read_reply(self, step: str | float) -> Reply:
+        reply = super()._read_reply(step)
         self._watch.hears(reply)
         return reply
 

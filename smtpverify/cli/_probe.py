@@ -329,12 +329,12 @@ class _Probe(Client):
             self._begin("greeting")
         return secured
 
-    def transmit(self, octets: bytes, *, alone: bool) -> None:
+    def _transmit(self, octets: bytes, *, alone: bool) -> None:
         self._begin(octets.split(None, 1)[0].decode("ascii", "replace").upper())
-        super().transmit(octets, alone=alone)
+        super()._transmit(octets, alone=alone)
 
-    def answer(self, step: str | float) -> Reply:
-        reply = super().answer(step)
+    def _read_reply(self, step: str | float) -> Reply:
+        reply = super()._read_reply(step)
         if self._step == "greeting":
             self._findings.greeting = reply.text.decode("ascii", "replace")
         lines = reply.text.count(b"\n")

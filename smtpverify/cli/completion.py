@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from importlib import import_module
+from typing import TYPE_CHECKING
 
+from ..stdlib import commands_of, parser_actions
 from . import COMMANDS, EX_UNAVAILABLE, CommandError, whole_parser
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["configure", "run"]
 
@@ -57,9 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepare(parser: argparse.ArgumentParser, file: object) -> None:
     """Say what is a file, and describe each command in a line."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, command in action.choices.items():
+    for action in parser_actions(parser):
+        commands = commands_of(action)
+        if commands is not None:
+            for name, command in commands.items():
                 command.description = COMMANDS[name]
                 _prepare(command, file)
         elif action.metavar == "FILE" or action.dest == "words":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..environment import Settings, startup_directory
 from ..errors import SMTPVerifyError
+from ..stdlib import interpreter_options
 from ..tls.known_hosts import user_known_hosts
 from ..tls.pins import Pin
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             "this Python is isolated (-I, -E, -S) or does not know itself; the program would not be reached",
             EX_UNAVAILABLE,
         )
-    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    options = interpreter_options()
     if arguments.module:
         options.append("-m")
     return _become([sys.executable, *options, *program], {**os.environ, **variables})

@@ -11,11 +11,11 @@ import re
 import smtplib
 from base64 import b64decode, b64encode
 from os import urandom
-from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING
 
 from ..errors import AuthenticationError, CommandArgumentError, ServerSignatureError, printable
 from ..schemes import EXTERNAL, OAUTH, PASSWORD
+from ..stdlib import StockSMTP, has_cram_md5, set_challenge_count
 from .conversation import Conversation
 from .sasl import CramMD5, External, Login, Mechanism, OAuthBearer, Plain, Scram, XOAuth2
 from .secrecy import Hidden, Secret, scrubbed
@@ -42,7 +42,6 @@ class Authentication(Conversation):
 
     user: str
     password: str
-    _auth_challenge_count: int  # smtplib's own auth_login() reads it
     _logged_in: tuple[str, str] | None = None  # as whom, and by which mechanism
     _login_digest: tuple[bytes, bytes] | None = None  # a key, and by it the digest of what proved it
 
@@ -189,18 +188,21 @@ class Authentication(Conversation):
             b"AUTH %s %s\r\n" % (mechanism.encode(), b64encode(first or b"") or b"="),
             b"AUTH %s " % mechanism.encode(),
         )
-        self._auth_challenge_count = 0
+        count = 0
+        set_challenge_count(self, count)
         if first is None or len(line) > _LONGEST_COMMAND:
             self.send(b"AUTH %s\r\n" % mechanism.encode())
         else:
             self.send(line)
-            self._auth_challenge_count, first = 1, None
+            count, first = 1, None
+            set_challenge_count(self, count)
         reply = self.getreply()
         while reply[0] == 334:
-            self._auth_challenge_count += 1
+            count += 1
+            set_challenge_count(self, count)
             challenge = self._challenge(reply[1])
             reply = reply[0], scrubbed(reply[1], self._secrets)  # it may repeat them
-            if self._auth_challenge_count > _MOST_CHALLENGES:
+            if count > _MOST_CHALLENGES:
                 endless = AuthenticationError(
                     f"Server AUTH mechanism infinite loop. Last response: {reply!r}"
                 )
@@ -285,7 +287,7 @@ class Authentication(Conversation):
             name
             for name in wanted
             if name in offered
-            and (name != CramMD5.name or _has_md5())
+            and (name != CramMD5.name or has_cram_md5())
             and (not name.endswith("-PLUS") or self._binding() is not None)
         ]
         if usable:
@@ -310,7 +312,7 @@ class Authentication(Conversation):
         self, name: str, user: str, secret: Secret, offered: tuple[str, ...], initial_response_ok: bool
     ) -> tuple[int, bytes]:
         method = "auth_" + name.lower().replace("-", "_")
-        if method in vars(self) or getattr(type(self), method, None) is not getattr(_SMTP, method, None):
+        if method in vars(self) or getattr(type(self), method, None) is not getattr(StockSMTP, method, None):
             return self._log_in_by_override(name, method, user, secret, initial_response_ok)
         mechanism: Mechanism
         if name in (Plain.name, Login.name, CramMD5.name):
@@ -366,12 +368,3 @@ class Authentication(Conversation):
 
 def _listed(offered: tuple[str, ...]) -> str:
     return printable(", ".join(offered), 400) or "no mechanism"
-
-
-def _has_md5() -> bool:
-    """Whether policy leaves MD5 to this Python."""
-    try:
-        hmac.new(b"", b"", "md5")
-    except ValueError:
-        return False
-    return True

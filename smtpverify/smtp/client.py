@@ -10,14 +10,12 @@ from __future__ import annotations
 import smtplib
 import socket
 import sys
-
-# By their own names: whoever replaces smtplib's classes by ours must not make ours their own base.
-from smtplib import LMTP as _LMTP, SMTP as _SMTP, SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
 from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
+from ..stdlib import DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, host_of, set_host
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust, trust_given, with_client_certificate
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_DIALECT", "DEFAULT_TIMEOUT", "LMTP", "SMTP", "SMTP_SSL"]
 
-DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 DEFAULT_DIALECT: Dialect = "opensmtpd-2012"
 
 
@@ -108,7 +105,7 @@ class SMTP(Mailing):
             self._timeouts, timeout = timeout, timeout.connect
         # Without a host: the local name must be known before a connection can say EHLO.
         seconds: Any = timeout  # None too, which typeshed does not have
-        _SMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
+        StockSMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
         if host:
             code, message = self.connect(host, port)
             if code != 220:  # from a connect() of a subclass
@@ -204,7 +201,7 @@ class SMTP(Mailing):
 
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         sys.audit("smtplib.connect", self, relay.host, attempt.port)
-        sock = self._get_socket(relay.host, attempt.port, self.timeout)
+        sock = self._open_socket(relay.host, attempt.port, self.timeout)
         if attempt.mode is Mode.IMPLICIT and not is_tls(sock):  # a subclass's own, to a proxy perhaps
             sock = self._secure(sock, self._callers_context(), self._effective_trust())
         self.sock, self.file = sock, None
@@ -222,12 +219,12 @@ class SMTP(Mailing):
             raise smtplib.SMTPConnectError(*reply)
         return reply
 
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+    def _dial(self, host: str, port: int, timeout: Any) -> socket.socket:
         # smtplib's own, so that whoever replaces its sockets replaces ours.
         default = smtplib.socket.getdefaulttimeout()  # type: ignore[attr-defined]
         endless = timeout is None or (timeout is DEFAULT_TIMEOUT and default is None)
         wait = Timeouts().connect if endless else timeout
-        sock: socket.socket = _SMTP._get_socket(self, host, port, wait)  # type: ignore[attr-defined]
+        sock: socket.socket = super()._dial(host, port, wait)
         if endless:
             sock.settimeout(None)
         self._dialled = sock
@@ -238,7 +235,7 @@ class SMTP(Mailing):
     def _parsed(self, host: str) -> Relay:
         relay = Relay.parse(host, trust=self._trust, dialect=self._dialect)
         lmtp = relay.meaning.lmtp
-        if lmtp != isinstance(self, _LMTP) and (relay.scheme or lmtp):
+        if lmtp != isinstance(self, StockLMTP) and (relay.scheme or lmtp):
             wanted = "LMTP" if lmtp else "SMTP"
             raise RelayURLError(f"scheme: {relay} is for {wanted}, not for {type(self).__name__}")
         if self._class_mode is Mode.IMPLICIT and relay.scheme and not relay.mode.requires_tls:
@@ -251,16 +248,18 @@ class SMTP(Mailing):
         A name that somebody wrote by hand says who the server must be, as in smtplib, unless it only
         repeats the host argument.
         """
-        by_hand = self._host.decode("latin-1") if isinstance(self._host, bytes) else self._host
+        name = host_of(self)
+        by_hand = name.decode("latin-1") if isinstance(name, bytes) else name
         if not by_hand or by_hand in (self._known_host, given):
-            self._host = self._known_host = relay.host
+            self._known_host = relay.host
+            set_host(self, relay.host)
 
     def _callers_context(self) -> ssl.SSLContext | None:
         """The context that the caller gave for TLS from the first byte, or None."""
         return None
 
 
-class SMTP_SSL(SMTP, _SMTP_SSL):
+class SMTP_SSL(SMTP, StockSMTP_SSL):
     """As `smtplib.SMTP_SSL`: TLS from the first byte (RFC 8314 3.3), with a verified peer.
 
     Args:
@@ -351,7 +350,7 @@ class SMTP_SSL(SMTP, _SMTP_SSL):
             SMTP.__init__(self, host, port, local_hostname, timeout, source_address, **options)
 
 
-class LMTP(SMTP, _LMTP):
+class LMTP(SMTP, StockLMTP):
     """As `smtplib.LMTP` (RFC 2033): over TCP, or over a Unix socket, whose absolute path is the host.
 
     Each recipient has a verdict of its own after the data, which `sendmail` gives in its result. For
@@ -394,7 +393,7 @@ class LMTP(SMTP, _LMTP):
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         if relay.path is None:
             return super()._open(relay, attempt)
-        reply = self._in_time("greeting", _LMTP.connect, self, relay.path)
+        reply = self._in_time("greeting", StockLMTP.connect, self, relay.path)
         if reply[0] != 220:
             raise smtplib.SMTPConnectError(*reply)
         return reply

@@ -21,6 +21,7 @@ from ..errors import (
     printable,
 )
 from ..schemes import Mode
+from ..stdlib import host_of, print_debug
 from ..tls.causes import Cause
 from .channel import PeerClosed, TimedOut
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix
@@ -43,7 +44,6 @@ class Conversation(Session):
     """A session that talks, in time and in turn."""
 
     debuglevel: int
-    _print_debug: Callable[..., None]
 
     _ignored: frozenset[str] = frozenset()  # extensions that count as not offered
     _dialled: object = None  # the socket that we have connected to the host ourselves
@@ -55,7 +55,7 @@ class Conversation(Session):
     _accepted: tuple[str, ...] = ()  # by rcpt(), since mail()
     _authenticating = False  # AUTH was sent, and what goes behind it is secret until its last reply
     _secrets: tuple[bytes, ...] = ()  # what the server is not to repeat
-    late_replies: Sequence[Reply] = ()  # that had come when the last connection broke, and were not read
+    _late_replies: Sequence[Reply] = ()  # that had come when the last connection broke, and were not read
 
     def send(self, s: Any) -> None:
         """As `smtplib.SMTP.send`.
@@ -86,7 +86,7 @@ class Conversation(Session):
         if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1
-        self.transmit(s, alone=self._unanswered == 1)
+        self._transmit(s, alone=self._unanswered == 1)
 
     def getreply(self) -> tuple[int, bytes]:
         """As `smtplib.SMTP.getreply`, within the time for the whole reply.
@@ -99,7 +99,7 @@ class Conversation(Session):
         """
         self._want_turn()
         self._want_connection()
-        reply = self.answer(self._awaited)
+        reply = self._read_reply(self._awaited)
         self._unanswered = max(0, self._unanswered - 1)
         return reply
 
@@ -116,7 +116,7 @@ class Conversation(Session):
 
     # What the package uses itself, and no subclass overrides by accident.
 
-    def transmit(self, octets: bytes, *, alone: bool) -> None:
+    def _transmit(self, octets: bytes, *, alone: bool) -> None:
         """Write, and say so to whoever listens.
 
         Args:
@@ -124,9 +124,9 @@ class Conversation(Session):
             alone: no reply is outstanding, so that none may be there.
         """
         if alone:
-            self.expect_silence()
+            self._expect_silence()
         if self.debuglevel > 0:
-            self._print_debug("send:", repr(shown(octets)))
+            print_debug(self, "send:", repr(shown(octets)))
         sys.audit("smtplib.send", self, shown(octets))
         channel = self._channel()
         try:
@@ -134,7 +134,7 @@ class Conversation(Session):
         except OSError as error:
             self._fail("Server not connected", error)
 
-    def answer(self, step: str | float) -> Reply:
+    def _read_reply(self, step: str | float) -> Reply:
         """Read one reply, in the time for a step of `Timeouts`, or in so many seconds."""
         channel = self._channel()
         try:
@@ -146,7 +146,7 @@ class Conversation(Session):
             if self._secrets:
                 reply = reply._replace(text=scrubbed(reply.text, self._secrets))
         if self.debuglevel > 0:
-            self._print_debug(f"reply: retcode ({reply.code}); Msg: {scrubbed(reply.text, self._secrets)!a}")
+            print_debug(self, f"reply: retcode ({reply.code}); Msg: {scrubbed(reply.text, self._secrets)!a}")
         return reply
 
     def _in_time(
@@ -163,14 +163,14 @@ class Conversation(Session):
         if self._sending:
             raise RuntimeError("send_messages() has not ended; use up its results, or close() them, first")
 
-    def has_reply(self) -> bool:
+    def _has_reply(self) -> bool:
         """Whether something of a reply is there to be read."""
         try:
             return bool(self._channel().unread())
         except OSError as error:
             self._fail("Connection unexpectedly closed", error)
 
-    def expect_no_more(self) -> None:
+    def _expect_no_more(self) -> None:
         """Refuse a reply behind the last that was due: nobody knows which of them were the answers.
 
         A server that closes may say so, and may close.
@@ -179,7 +179,7 @@ class Conversation(Session):
         if unread and not unread.startswith(b"421"):
             self._fail_for(unread)
 
-    def expect_silence(self) -> None:
+    def _expect_silence(self) -> None:
         """Refuse a reply that is there before it was asked for, and a connection that has ended."""
         channel = self._channel()
         try:
@@ -202,12 +202,12 @@ class Conversation(Session):
         raise unsolicited
 
     @property
-    def written(self) -> int:
+    def _written(self) -> int:
         """Octets that the system has taken over on this connection, or the last one."""
         return self._open_channel.written if self._open_channel else 0
 
     @property
-    def heard(self) -> bytes:
+    def _heard(self) -> bytes:
         """What has come on this connection, or the last one, and made no reply."""
         return self._open_channel.buffered() if self._open_channel else b""
 
@@ -232,9 +232,9 @@ class Conversation(Session):
             self._close_with_port(error)
             raise error
         text = str(error) if isinstance(error, TimedOut) else f"{what}: {error}" if str(error) else what
-        self.late_replies = self._open_channel.late_replies() if self._open_channel else []
-        if self.late_replies:
-            last = self.late_replies[-1]
+        self._late_replies = self._open_channel.late_replies() if self._open_channel else []
+        if self._late_replies:
+            last = self._late_replies[-1]
             words = printable(scrubbed(last.text, self._secrets))
             text += f"; the server's last words: {last.code} {words}"
         disconnected = smtplib.SMTPServerDisconnected(text)
@@ -245,7 +245,7 @@ class Conversation(Session):
         """Raise what tells more than that there was no greeting."""
         if isinstance(error, MalformedReplyError):
             # The beginning of a TLS record (RFC 8446 5.1).
-            if plaintext and self.heard.startswith((b"\x15\x03", b"\x16\x03")):
+            if plaintext and self._heard.startswith((b"\x15\x03", b"\x16\x03")):
                 raise self._failed(
                     ProtocolError,
                     Cause.TLS_NOT_PLAINTEXT,
@@ -289,7 +289,7 @@ class Conversation(Session):
         # what it has not would go there, in plaintext perhaps.
         self._want_turn()
         super()._forget_connection()
-        self.late_replies = ()
+        self._late_replies = ()
 
     def mail(self, sender: str, options: Iterable[str] = ()) -> tuple[int, bytes]:
         """As `smtplib.SMTP.mail`; warns (`PlaintextWarning`) where mail is about to go in plaintext.
@@ -299,9 +299,9 @@ class Conversation(Session):
             smtplib.SMTPNotSupportedError: the options hold SMTPUTF8, which the server does not offer.
         """
         self._want_connection()
-        self.warn_of_plaintext()
+        self._warn_of_plaintext()
         options = [*options] if self.does_esmtp else []
-        utf8 = self.goes_as_utf8(options)
+        utf8 = self._goes_as_utf8(options)
         path = forward_path(sender, utf8=utf8)
         if utf8:
             self.command_encoding = "utf-8"
@@ -334,7 +334,7 @@ class Conversation(Session):
         check_argument(address)
         return super().expn(address)
 
-    def goes_as_utf8(self, mail_options: Iterable[str]) -> bool:
+    def _goes_as_utf8(self, mail_options: Iterable[str]) -> bool:
         """Whether a transaction's addresses go as they are (RFC 6531 3.4)."""
         if not any(option.lower() == "smtputf8" for option in mail_options):
             return False
@@ -342,13 +342,13 @@ class Conversation(Session):
             raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
         return True
 
-    def warn_of_plaintext(self) -> None:
+    def _warn_of_plaintext(self) -> None:
         """Warn once a connection where mail goes in plaintext and nobody wrote a scheme that says so."""
         unsaid = self._relay is None or self._relay.mode is Mode.CALLER
         if self._peer is None and unsaid and not self._warned and not self._is_local():
             self._warn(
                 PlaintextWarning,
-                f"{printable(str(self._host))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
+                f"{printable(str(host_of(self)))}: the mail goes in plaintext. Write tls:// (STARTTLS) or "
                 "smtps:// before the host, or smtp+notls:// if that is meant.",
             )
             self._warned = True  # only then: where the warning is an error, the next try gets it too
@@ -357,7 +357,7 @@ class Conversation(Session):
         """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
         # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
         own = self.sock is self._dialled and is_system_socket(self.sock)
-        straight = own or is_loopback(self._host) or is_unix(self.sock)
+        straight = own or is_loopback(host_of(self)) or is_unix(self.sock)
         return straight and is_local(self.sock)
 
     def _refuse_plaintext_credentials(self) -> None:

@@ -72,7 +72,7 @@ class Delivery:
         # The replies that are to come: who takes them, how long they may take, and how much had been written
         # when they were asked for.
         self._expected: deque[tuple[Then, str, int]] = deque()
-        self._answered = session.written  # so much of what was written has its replies
+        self._answered = session._written  # so much of what was written has its replies
         self.needs_reset = False
         self._source_error: Exception | None = None
 
@@ -101,14 +101,14 @@ class Delivery:
 
     def _lost(self, failure: smtplib.SMTPServerDisconnected) -> Iterator[Transaction]:
         # A write that failed leaves what the server had said to the commands before it.
-        for reply, (then, _, written) in zip(self._session.late_replies, self._expected, strict=False):
-            if written > self._session.written:
+        for reply, (then, _, written) in zip(self._session._late_replies, self._expected, strict=False):
+            if written > self._session._written:
                 break
             with contextlib.suppress(smtplib.SMTPServerDisconnected):  # it has ended already
                 then(reply)
         for transaction in self._taken:
             if transaction.error is None and not transaction.done:
-                transaction.lose(failure, self._session.written)
+                transaction.lose(failure, self._session._written)
             transaction.done = True
         yield from self._finished()
         while (transaction := self._take()) is not None:
@@ -249,7 +249,7 @@ class Delivery:
         for piece, last in _with_last(transaction.body.pieces()):
             self._send_chunk(opening, piece, transaction, *expected, last=last)
             opening, expected = b"", []
-            while self._expected and not last and self._session.has_reply():
+            while self._expected and not last and self._session._has_reply():
                 self._hear(1)
             if transaction.error is not None and not last:  # there is no use in sending the rest
                 self._hear()
@@ -303,29 +303,29 @@ class Delivery:
         self._held.append(octets)
         position = self._position()
         self._expected.extend((then, step, position) for then, step in expected)
-        if not self._gathering or position - self._session.written >= _TOGETHER:
+        if not self._gathering or position - self._session._written >= _TOGETHER:
             self._write()
 
     def _write(self) -> None:
         octets = b"".join(self._held)
         self._held.clear()
-        self._session.transmit(octets, alone=self._held_alone)
+        self._session._transmit(octets, alone=self._held_alone)
 
     def _position(self) -> int:
         """How many octets will have been written when all that is held is."""
-        return self._session.written + sum(map(len, self._held))
+        return self._session._written + sum(map(len, self._held))
 
     def _hear(self, count: int | None = None) -> None:
         """Wait for the replies that are to come, or for so many of them."""
         if self._held:
             self._write()
-        expected, answer = self._expected, self._session.answer
+        expected, answer = self._expected, self._session._read_reply
         for _ in range(len(expected) if count is None else count):
             then, step, self._answered = expected[0]
             reply = answer(step)
             expected.popleft()
             if not expected:
-                self._session.expect_no_more()
+                self._session._expect_no_more()
             then(reply)
             if reply[0] == 421:  # RFC 5321 3.8: the server closes now
                 self._session.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import smtplib
 import socket
-from smtplib import SMTP_SSL as _SMTP_SSL
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -24,6 +23,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
+from ..stdlib import StockSMTP_SSL, socket_behind
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.evidence import Diagnosis
@@ -183,7 +183,7 @@ def _judge(smtp: Any, policy: Policy) -> None:
 
 def _leave_plaintext(smtp: Any, sock: Any) -> None:
     """Forget what came before TLS (RFC 3207 4.2), also what has been received and not been read."""
-    raw = getattr(getattr(smtp.file, "raw", None), "_sock", sock)
+    raw = socket_behind(smtp.file, sock)
     if raw is not sock:
         _nothing_waits(smtp, "behind", raw)
         smtp.file = None
@@ -295,7 +295,7 @@ def admit(smtp: Any, policy: Policy, verb: str) -> None:
 
 def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> None:
     why = state.wants_tls
-    if not why and isinstance(smtp, _SMTP_SSL):
+    if not why and isinstance(smtp, StockSMTP_SSL):
         why = f"{type(smtp).__name__} speaks TLS from the first byte"
     # Also where somebody has written down by hand whom the connection leads to.
     if not why and (policy.names(name_of(smtp)) or policy.names(state.host or "")):

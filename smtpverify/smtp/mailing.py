@@ -10,10 +10,10 @@ import contextlib
 import smtplib
 import sys
 from email.message import Message
-from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MessageTooLargeError
+from ..stdlib import StockSMTP, print_debug
 from .authentication import Authentication
 from .delivery import Delivery
 from .messages import addresses, flattened
@@ -79,7 +79,7 @@ class Mailing(Authentication):
             pass
         if transaction.error is not None:
             if self.sock is not None:
-                self._rset()
+                self._reset()
             raise transaction.error
         return transaction.refused
 
@@ -151,7 +151,7 @@ class Mailing(Authentication):
             done.close()
             self._sending = False
             if delivery.needs_reset and self.sock is not None:
-                self._rset()
+                self._reset()
 
     def data(self, msg: MessageData) -> tuple[int, bytes]:
         """As `smtplib.SMTP.data`; every line end leaves as CRLF.
@@ -161,12 +161,12 @@ class Mailing(Authentication):
         body = Body(msg)
         code, text = self._in_time("data_start", self.docmd, "data")
         if self.debuglevel > 0:
-            self._print_debug("data:", (code, text))
+            print_debug(self, "data:", (code, text))
         if code != 354:
             raise smtplib.SMTPDataError(code, text)
         if self._are_ours(("send",)):
             for piece in body.stuffed():
-                self.transmit(piece, alone=True)
+                self._transmit(piece, alone=True)
         else:
             self._send_whole(body)
         # Of recipients that did not go by rcpt() nothing is known: one reply, as smtplib.
@@ -220,7 +220,7 @@ class Mailing(Authentication):
         finally:
             self.close()
 
-    def _rset(self) -> None:
+    def _reset(self) -> None:
         """As smtplib's, for use behind a failure; a server that can't reset is not spoken to again."""
         with contextlib.suppress(smtplib.SMTPServerDisconnected):
             if self.rset()[0] != 250:  # RFC 5321 4.1.1.5
@@ -230,7 +230,7 @@ class Mailing(Authentication):
 
     def _delivery(self, transactions: Iterable[Transaction], *, gathering: bool = False) -> Delivery:
         self._want_connection()
-        self.warn_of_plaintext()
+        self._warn_of_plaintext()
         return Delivery(
             self,
             transactions,
@@ -258,7 +258,7 @@ class Mailing(Authentication):
         if sized:
             self._check_size(body.size, sender)
         options = [*sized, *mail_options] if self.does_esmtp else []
-        utf8 = self.goes_as_utf8(options)
+        utf8 = self._goes_as_utf8(options)
         tail = "".join(f" {option}" for option in rcpt_options) if self.does_esmtp else ""
         mail = " ".join([f"mail from:{forward_path(sender, utf8=utf8)}", *options])
         check_argument(mail)
@@ -321,10 +321,10 @@ class Mailing(Authentication):
         recipients = to_addrs if isinstance(to_addrs, str) else list(to_addrs)
         self._late_refusals = {}
         try:
-            refused: Any = _SMTP.sendmail(self, from_addr, recipients, *others)
+            refused: Any = StockSMTP.sendmail(self, from_addr, recipients, *others)
         except (TypeError, ValueError):  # of a later recipient: smtplib leaves the transaction open
             if self.sock is not None:
-                self._rset()
+                self._reset()
             raise
         return {**refused, **self._late_refusals}
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import io
 import os
-from email.generator import BytesGenerator
 from email.utils import getaddresses
 from typing import TYPE_CHECKING, Any
 
+from ..stdlib import Generator
 from .wire import with_crlf
 
 if TYPE_CHECKING:
@@ -96,17 +96,17 @@ def _keeping_headers(policy: Any) -> Any:
     return policy.clone(max_line_length=0)
 
 
-class _Generator(BytesGenerator):
+class _Generator(Generator):
     """Writes a text at once; the standard one writes it line by line, ten times as slowly.
 
     Where a method of the standard one has another name some day, it does its own work again.
     """
 
     @classmethod
-    def _make_boundary(cls, text: str | None = None) -> str:
+    def boundary(cls, text: str | None = None) -> str:
         # So random that it need not be looked for in all of the text (RFC 2046 5.1.1).
         return f"=_{os.urandom(16).hex()}_="
 
-    def _write_lines(self, lines: str) -> None:
-        if lines:
-            self._fp.write(with_crlf(lines.encode("ascii", "surrogateescape")))  # type: ignore[attr-defined]
+    def write_text(self, text: str) -> None:
+        if text:
+            self.write_octets(with_crlf(text.encode("ascii", "surrogateescape")))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..stdlib import CONNECT_HOOK, DEFAULT_TIMEOUT, set_host
 from . import guard
 from .session import Session
-from .stock import begin, dialled, ended, state_of
+from .stock import begin, begun, dialled, ended, state_of
 
 if TYPE_CHECKING:
     import ssl
@@ -29,6 +29,17 @@ __all__ = ["patches"]
 def _policy_for(smtp: object) -> Policy | None:
     policy = patches.policy
     return None if policy is None or isinstance(smtp, Session) else policy
+
+
+def _init(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def init(self: Any, host: Any = "", *args: Any, **kwargs: Any) -> None:
+        # As older Pythons' constructor does: the connect() of a subclass may lead to a tunnel.
+        if _policy_for(self) is not None:
+            set_host(self, host)
+        original(self, host, *args, **kwargs)
+
+    return init
 
 
 def _admitting(original: Callable[..., Any], verb_of: Callable[..., str]) -> Callable[..., Any]:
@@ -106,6 +117,8 @@ def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
             if old is not None and self.sock is old:  # what was known of it is forgotten
                 self.close()
             raise
+        finally:
+            begun(self)
 
     return connect
 
@@ -120,7 +133,7 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     return close
 
 
-def _get_socket(original: Callable[..., Any]) -> Callable[..., Any]:
+def _dial(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_socket(self: Any, host: Any, port: Any, timeout: Any) -> Any:
         sock = original(self, host, port, timeout)
@@ -131,7 +144,7 @@ def _get_socket(original: Callable[..., Any]) -> Callable[..., Any]:
     return get_socket
 
 
-def _get_tls_socket(cls: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _dial_tls(cls: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def replace(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def get_socket(self: Any, host: Any, port: Any, timeout: Any) -> Any:
@@ -139,15 +152,13 @@ def _get_tls_socket(cls: type[Any]) -> Callable[[Callable[..., Any]], Callable[.
             if policy is None:
                 return original(self, host, port, timeout)
             # The same as there, up to the handshake.
-            sock = super(cls, self)._get_socket(host, port, timeout)
+            sock = getattr(super(cls, self), CONNECT_HOOK)(host, port, timeout)
             return guard.secure_from_first_byte(self, policy, sock)
 
         return get_socket
 
     return replace
 
-
-_DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 
 # The signatures of the running Python: 3.12 has taken keyfile and certfile out.
 if sys.version_info >= (3, 12):
@@ -201,7 +212,7 @@ else:
             local_hostname: Any = None,
             keyfile: Any = None,
             certfile: Any = None,
-            timeout: Any = _DEFAULT_TIMEOUT,
+            timeout: Any = DEFAULT_TIMEOUT,
             source_address: Any = None,
             context: ssl.SSLContext | None = None,
         ) -> None:
@@ -219,11 +230,12 @@ else:
 def _replacements(smtplib: Any) -> dict[tuple[type[Any], str], Callable[..., Any]]:
     smtp, smtp_ssl, lmtp = smtplib.SMTP, smtplib.SMTP_SSL, smtplib.LMTP
     return {
+        (smtp, "__init__"): _init,
         (smtp, "connect"): _connect,
         (lmtp, "connect"): _connect,
         (smtp, "close"): _close,
-        (smtp, "_get_socket"): _get_socket,
-        (smtp_ssl, "_get_socket"): _get_tls_socket(smtp_ssl),
+        (smtp, CONNECT_HOOK): _dial,
+        (smtp_ssl, CONNECT_HOOK): _dial_tls(smtp_ssl),
         (smtp_ssl, "__init__"): _init_tls,
         (smtp, "starttls"): _starttls,
         # All that is said goes through send(). The others stand here for subclasses with a send() of

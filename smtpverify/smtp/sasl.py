@@ -331,10 +331,10 @@ class OAuthBearer(_WithToken):
     ) -> None:
         token = Secret(token, "token")
         super().__init__(user, token)
-        self._host, self._port = host, port
+        self._server, self._port = host, port
 
     def _first(self) -> bytes:
-        where = (f"host={self._host}\1" if self._host else "") + (
+        where = (f"host={self._server}\1" if self._server else "") + (
             f"port={self._port}\1" if self._port else ""
         )
         identity = f"a={self.identity.translate(_SASLNAME)}" if self.identity else ""  # RFC 5801 4

@@ -10,7 +10,6 @@ from __future__ import annotations
 import smtplib
 import sys
 import warnings
-from smtplib import SMTP as _SMTP
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -21,6 +20,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
+from ..stdlib import Client, caller_frame, host_of
 from ..tls.causes import Cause
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls
@@ -87,13 +87,12 @@ def injected(where: str, waiting: bytes) -> tuple[Cause, str, str]:
     )
 
 
-class Session(_SMTP):
+class Session(Client):
     """`smtplib.SMTP` with a peer that is verified, or known to be on plaintext. Base of our classes."""
 
     _peer: PeerIdentity | None = None
     _relay: Relay | None = None
     esmtp_features: dict[str, str]
-    _host: Any
     sock: Any
     _trust: Trust
     _server_hostname: str | None = None
@@ -252,7 +251,7 @@ class Session(_SMTP):
 
     def _server_name(self) -> str | bytes:
         relay_name = self._relay.server_name if self._relay else None
-        name = self._server_hostname or relay_name or self._host
+        name = self._server_hostname or relay_name or host_of(self)
         if not name:
             raise ReferenceIdentifierError("this connection has no host to verify; give server_hostname")
         return name
@@ -277,7 +276,7 @@ class Session(_SMTP):
         return kind(summary, host=self._shown_host(), port=port, diagnosis=diagnosis)
 
     def _shown_host(self) -> str:
-        host = self._relay.host if self._relay else self._host
+        host = self._relay.host if self._relay else host_of(self)
         if isinstance(host, bytes):
             host = host.decode("ascii", "backslashreplace")
         return str(host or "Unix socket")
@@ -330,9 +329,9 @@ def one_of(context: object, keyfile: object, certfile: object) -> None:
 
 def warn_caller(category: type[Warning], message: str) -> None:
     """Warn in the name of whoever called into the mail classes."""
-    frame, level = sys._getframe(), 2  # the level at which warn() would name the frame above
-    while frame.f_back is not None and _is_mail_code(frame.f_back.f_globals.get("__name__")):
-        frame, level = frame.f_back, level + 1
+    frame, level = caller_frame(0), 2  # the level at which warn() would name the frame above
+    while (above := frame and frame.f_back) and _is_mail_code(above.f_globals.get("__name__")):
+        frame, level = above, level + 1
     warnings.warn(message, category, stacklevel=level)
 
 

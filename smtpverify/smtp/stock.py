@@ -9,10 +9,23 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..stdlib import host_of, set_host
+
 if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
 
-__all__ = ["State", "as_text", "begin", "dialled", "ended", "forget_ehlo", "name_of", "split", "state_of"]
+__all__ = [
+    "State",
+    "as_text",
+    "begin",
+    "begun",
+    "dialled",
+    "ended",
+    "forget_ehlo",
+    "name_of",
+    "split",
+    "state_of",
+]
 
 _KEY = "_smtpverify"
 
@@ -24,6 +37,7 @@ class State:
     Attributes:
         host, port: what `connect()` was given.
         known_host: what we wrote into `_host`; anything else was written by hand.
+        named_host: what was written there by hand before `connect()`, which newer Pythons write over; or "".
         dialled: the socket that smtplib connected to that host.
         judged: the socket that `peer` speaks of.
         peer: the verified peer, or None on plaintext.
@@ -39,6 +53,7 @@ class State:
     host: str | bytes | None = None
     port: int | None = None
     known_host: str = ""
+    named_host: str | bytes = ""
     dialled: object = None
     judged: object = None
     peer: PeerIdentity | None = None
@@ -66,10 +81,18 @@ def begin(smtp: Any, host: str | bytes, port: Any) -> None:
     state = smtp.__dict__[_KEY] = State(name, own_context=old.own_context, client=old.client)
     if as_text(name)[:1] != "/":
         state.port = number or smtp.default_port
-    # The constructor's host, with its port perhaps, or nothing; smtplib does not look at that of connect().
+    # The constructor's host, with its port perhaps, or nothing: the host of connect() is meant.
     if as_text(name_of(smtp)) in ("", old.known_host, as_text(host)):
-        smtp._host, state.known_host = name, as_text(name)
+        state.known_host = as_text(name)
+        set_host(smtp, name)
+    else:
+        state.named_host = name_of(smtp)
     forget_ehlo(smtp)
+
+
+def begun(smtp: Any) -> None:
+    """Write the name given by hand once more, where smtplib's `connect()` has written its host over it."""
+    set_host(smtp, name_of(smtp))
 
 
 def ended(smtp: Any) -> None:
@@ -104,7 +127,8 @@ def dialled(smtp: Any, host: str | bytes, sock: object) -> None:
 
 def name_of(smtp: Any) -> str | bytes:
     """Whom the server must prove to be, "" where nobody has said."""
-    return getattr(smtp, "_host", "") or ""
+    name, state = host_of(smtp), state_of(smtp)
+    return state.named_host if state.named_host and as_text(name) == as_text(state.host or "") else name
 
 
 def forget_ehlo(smtp: Any) -> None:

@@ -6,7 +6,7 @@ is imported, and needs no Python newer than 3.5 to say that it needs one.
 
 import os
 import sys
-from _thread import _local
+from _thread import get_ident
 
 TYPE_CHECKING = False  # without typing
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ class _Finder:
     """Finds smtplib where everybody else does."""
 
     def __init__(self):  # type: () -> None
-        self._asking = _local()
+        self._asking = set()  # type: set[int] # threads
 
     def find_spec(self, name, path=None, target=None):  # type: (str, Any, Any) -> Any
         # Others may ask us in their turn: one that wraps all finders (Mercurial's), or another of our kind.
-        if name != "smtplib" or hasattr(self._asking, "now"):
+        if name != "smtplib" or get_ident() in self._asking:
             return None
-        self._asking.now = True
+        self._asking.add(get_ident())
         try:
             for finder in sys.meta_path:
                 find_spec = getattr(finder, "find_spec", None)
@@ -87,7 +87,7 @@ class _Finder:
                         spec.loader = _Loader(_eager(spec.loader))
                         return spec
         finally:
-            del self._asking.now
+            self._asking.discard(get_ident())
         return None
 
 

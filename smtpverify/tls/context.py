@@ -9,7 +9,6 @@ OpenSSL checks nothing of this again on a resumed session, so that sessions are 
 
 from __future__ import annotations
 
-import _ssl
 import errno
 import os
 import ssl
@@ -17,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InsecureContextError, SMTPVerifyError, TLSHandshakeError
+from ..stdlib import changes_context, has_tls, set_natively
 from .causes import Cause, explain_reason
 from .diagnosis import handshake_failure
 from .identity import PeerIdentity, evidence_of, judge, port_of
@@ -41,7 +41,6 @@ _NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class _Gate:
     """What `VerifyingSocket` and `VerifyingObject` share; stands before the ssl class in both."""
 
-    _sslobj: Any
     _reference: ReferenceIdentifier
     _trust: Trust
     _peer: PeerIdentity | None = None
@@ -114,7 +113,7 @@ class VerifyingSocket(_Gate, ssl.SSLSocket):
             PeerVerificationError: the peer is not whom we asked for; the socket is closed.
             TLSHandshakeError: the handshake broke off; the socket is closed.
         """
-        if self._refused is None and self._sslobj is None:
+        if self._refused is None and not has_tls(self):
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
         # Without arguments where there are none: gevent's socket takes none.
         self._pass(lambda: ssl.SSLSocket.do_handshake(self, *((block,) if block else ())))
@@ -145,7 +144,7 @@ def _after_handshake(kind: Any, name: str) -> Callable[..., Any]:
         # do_handshake_on_connect=False leaves the handshake to OpenSSL's first read or write, where
         # nobody would look at the result. An SSLSocket without TLS (shut down, unwrapped, its connect()
         # interrupted) is a plain socket: do_handshake() refuses.
-        if self._peer is None or self._sslobj is None:
+        if self._peer is None or not has_tls(self):
             self.do_handshake()
         try:
             return inherited(self, *args, **kwargs)
@@ -250,7 +249,7 @@ class VerifyingContext(StockContext):
         wrapped: Any = super().wrap_socket(sock, False, False, suppress_ragged_eofs, reference.text)
         wrapped._reference, wrapped._trust = reference, self.trust
         wrapped.do_handshake_on_connect = do_handshake_on_connect
-        if do_handshake_on_connect and wrapped._sslobj is not None:
+        if do_handshake_on_connect and has_tls(wrapped):
             if wrapped.gettimeout() == 0:
                 wrapped.close()
                 raise ValueError("do_handshake_on_connect should not be specified for non-blocking sockets")
@@ -301,11 +300,7 @@ class VerifyingContext(StockContext):
 
     def __setattr__(self, name: str, value: object) -> None:
         if not self._sealed:
-            native: Any = getattr(_ssl._SSLContext, name, None)
-            if hasattr(native, "__set__"):
-                # ssl's own setters look for ssl.SSLContext by its name, where another may stand.
-                native.__set__(self, value)
-            else:
+            if not set_natively(self, name, value):
                 super().__setattr__(name, value)
         elif not hasattr(self, name) or getattr(self, name) != value:
             raise InsecureContextError(_IMMUTABLE.format(name))
@@ -327,7 +322,7 @@ def _refuse_when_sealed(name: str) -> Callable[..., Any]:
 
 
 for _name in dir(StockContext):
-    if _name.startswith(("set_", "load_", "_set_", "_load_")):
+    if changes_context(_name):
         setattr(VerifyingContext, _name, _refuse_when_sealed(_name))
 
 

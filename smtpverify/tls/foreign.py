@@ -7,6 +7,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InsecureContextError, SMTPVerifyError, printable
+from ..stdlib import has_tls
 from .causes import Cause, explain_verdict
 from .context import VerifyingContext, VerifyingSocket, create_context
 from .diagnosis import handshake_failure, untrusted
@@ -77,7 +78,7 @@ def is_tls(sock: object) -> bool:
 def still_has_tls(sock: object) -> bool:
     """Whether a socket that did TLS does so still: one that was shut down sends in plaintext."""
     # A socket of ours refuses by itself.
-    return isinstance(sock, VerifyingSocket) or getattr(sock, "_sslobj", None) is not None
+    return isinstance(sock, VerifyingSocket) or has_tls(sock)
 
 
 def would_block(error: OSError) -> str:
@@ -189,7 +190,7 @@ def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIden
             "Use a socket of the ssl module.",
         )
     try:
-        if sock._sslobj is None:  # type: ignore[attr-defined]
+        if not has_tls(sock):
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
         if not isinstance(sock, VerifyingSocket) or sock.peer is None:
             sock.do_handshake()

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CertificateFormatError
+from ..stdlib import presented_chain, verified_chain
 from .causes import Cause
 from .diagnosis import key_changed, name_mismatch, pin_mismatch, untrusted
 from .evidence import Evidence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerIdentity", "evidence_of", "is_recent", "judge", "port_of"]
 
-_DER = 2  # _ssl.ENCODING_DER
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -117,11 +117,7 @@ def judge(connection: Any, reference: ReferenceIdentifier, trust: Trust) -> Peer
             f"the connection uses {version}, older than {trust.minimum_version.name}",
             "Have TLS 1.2 or 1.3 enabled on both sides.",
         )
-    verified = (
-        ()
-        if trust.pins_only
-        else tuple(each.public_bytes(_DER) for each in connection._sslobj.get_verified_chain() or ())
-    )
+    verified = () if trust.pins_only else verified_chain(connection)
     return PeerIdentity(reference, leaf, matched, pin, verified, version, connection.cipher()[0])
 
 
@@ -139,10 +135,9 @@ def is_recent(version: str, trust: Trust) -> bool:
 def evidence_of(connection: Any, reference: ReferenceIdentifier, error: OSError | None = None) -> Evidence:
     """What a connection, whose handshake may have ended in `error`, gives to judge by."""
     # wrap_socket() closes the socket on its way out: what the peer sent must be read here.
-    sent = connection._sslobj.get_unverified_chain() or () if connection._sslobj is not None else ()
     return Evidence(
         reference,
-        tuple(each.public_bytes(_DER) for each in sent),
+        presented_chain(connection),
         lambda: connection.context.get_ca_certs(binary_form=True),
         error,
     )

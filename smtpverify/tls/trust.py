@@ -84,7 +84,7 @@ class Trust:
     client_key_password: str | bytes | None = field(repr=False)
     minimum_version: ssl.TLSVersion
     keys_from: str | None = field(init=False, repr=False)  # the known hosts, where the pins are from there
-    _host: str | None = field(init=False, repr=False)  # whose they are; nobody else is believed by them
+    _only_for: str | None = field(init=False, repr=False)  # whose they are; nobody else is believed by them
     _files: tuple[object, ...] = field(init=False, repr=False)
 
     def __init__(
@@ -112,7 +112,7 @@ class Trust:
             known_hosts = own if known_hosts else None
         put("known_hosts", _path("known_hosts", known_hosts))
         put("keys_from", None)
-        put("_host", None)
+        put("_only_for", None)
         put("client_cert", _path("client_cert", client_cert))
         put("client_key", _path("client_key", client_key))
         put("client_key_password", client_key_password)
@@ -142,8 +142,8 @@ class Trust:
         Raises:
             TrustError: the known hosts can't be read any more; or this is by the keys of another host.
         """
-        if self._host not in (None, reference.text):
-            raise TrustError(f"this trust is for {self._host} by its key, and not for {reference.text}")
+        if self._only_for not in (None, reference.text):
+            raise TrustError(f"this trust is for {self._only_for} by its key, and not for {reference.text}")
         if self.known_hosts is None or self.pins:
             return self
         keys = read_known_hosts(self.known_hosts).keys.get(reference.text)
@@ -263,7 +263,7 @@ def _with_keys(trust: Trust, keys: tuple[Pin, ...], host: str) -> Trust:
         minimum_version=trust.minimum_version,
     )
     object.__setattr__(known, "keys_from", trust.known_hosts)
-    object.__setattr__(known, "_host", host)
+    object.__setattr__(known, "_only_for", host)
     return known
 
 

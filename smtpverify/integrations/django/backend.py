@@ -8,7 +8,6 @@ logged.
 from __future__ import annotations
 
 import email.policy
-import sys
 from collections import deque
 from contextlib import closing
 from functools import cached_property
@@ -27,12 +26,14 @@ from ...relay import Relay
 from ...smtp.credentials import kept
 from ...smtp.secrecy import veiled
 from ...smtp.transaction import Outcome, SendResult
+from ...stdlib import caller_frame
 from ...tls.trust import Trust
 from .reports import HIDDEN, report
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Generator, Iterable, Iterator
+    from types import FrameType
     from typing import NoReturn
 
     DjangoMessage = Any
@@ -85,7 +86,7 @@ class EmailBackend(django_smtp.EmailBackend):
         alias = kwargs.get("alias")
         if alias is None:
             # Django 6.1 warns of backends that others than Django make, and would take us for such.
-            if _is_django(sys._getframe(1)):
+            if _is_django(caller_frame(1)):
                 kwargs["alias"] = None
             relay_url = _setting("EMAIL_RELAY_URL") if relay_url is None else relay_url
             ssl_cafile = _setting("EMAIL_SSL_CAFILE") if ssl_cafile is None else ssl_cafile
@@ -343,5 +344,5 @@ def _setting(name: str) -> Any:
     return getattr(settings, name, None)
 
 
-def _is_django(frame: Any) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == "django"
+def _is_django(frame: FrameType | None) -> bool:
+    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "django"
