@@ -137,14 +137,14 @@ SEAMS = (
         per_object=True,
     ),
     Seam(
-        "email.generator.BytesGenerator",
+        "email.generator.Generator",
         "_write_lines",
         "3.10",
         "writing a part at once, ten times as fast",
         "it is written line by line",
     ),
     Seam(
-        "email.generator.BytesGenerator",
+        "email.generator.Generator",
         "_make_boundary",
         "3.10",
         "a boundary that need not be looked for in all of the text",
@@ -179,7 +179,7 @@ def _check() -> None:
         owner: Any = modules[module]
         for part in path:
             owner = getattr(owner, part)
-        if not hasattr(owner, seam.name):
+        if seam.name not in vars(owner):
             _refuse(seam)
 
 

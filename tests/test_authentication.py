@@ -718,7 +718,7 @@ def test_not_over_plaintext_piece_by_piece(
             smtp.send(piece)
         smtp.close()
         assert secret not in capfd.readouterr().err
-        monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+        monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
         smtp = SMTP(HOST, server.port, timeout=5)
         with pytest.raises(smtpverify.PlaintextCredentialsError):
             deque(map(smtp.send, (*pieces, f" PLAIN {secret}\r\n")), 0)
@@ -741,7 +741,7 @@ def test_not_over_plaintext(
     smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, log_in: Any, stripped: bool
 ) -> None:
     """Before a byte, also where somebody has taken STARTTLS out of what the server offers."""
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
     offered = ("AUTH PLAIN SCRAM-SHA-256 XOAUTH2 EXTERNAL",)
     with smtp_server(before_tls=offered, tls=Tls.NONE) as server:
         with SMTP(HOST, server.port, timeout=5) as smtp:

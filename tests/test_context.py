@@ -22,6 +22,7 @@ import pytest
 import smtpverify
 from smtpverify import InsecureContextError, Trust, TrustError, VerifyingContext, create_context
 from smtpverify.tls import context as module
+from smtpverify.tls.ciphers import restrict_ciphers
 from smtpverify.tls.context import VerifyingObject, VerifyingSocket
 from tests.bed import HOST, World
 
@@ -87,9 +88,61 @@ def test_birth(context: VerifyingContext, world: World) -> None:
     assert context.options & usual.options == usual.options
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
-    assert context.get_ciphers() == ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).get_ciphers()
     assert context.get_ca_certs(binary_form=True) == [world.root.der]
     assert context.trust == Trust()
+
+
+# What CPython offers where it is built with its own list and not with OpenSSL's.
+SUITES = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES256-SHA384",
+    "ECDHE-RSA-AES256-SHA384",
+    "ECDHE-ECDSA-AES128-SHA256",
+    "ECDHE-RSA-AES128-SHA256",
+    "DHE-RSA-AES256-GCM-SHA384",
+    "DHE-RSA-AES128-GCM-SHA256",
+    "DHE-RSA-AES256-SHA256",
+    "DHE-RSA-AES128-SHA256",
+]
+
+
+def suites(context: ssl.SSLContext) -> list[str]:
+    return [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
+
+
+def test_the_same_ciphers_on_every_python(context: VerifyingContext) -> None:
+    assert suites(context) == SUITES
+    assert context.security_level >= 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "offered", "level", "minimum"),
+    [
+        ("DEFAULT:@SECLEVEL=0", SUITES, 2, ssl.TLSVersion.TLSv1_2),
+        ("DEFAULT:@SECLEVEL=3", SUITES, 3, ssl.TLSVersion.TLSv1_2),
+        ("ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA", [SUITES[3]], 2, ssl.TLSVersion.TLSv1_2),
+        (
+            "AES128-SHA:ECDHE-RSA-AES128-SHA",
+            ["AES128-SHA", "ECDHE-RSA-AES128-SHA"],
+            2,
+            ssl.TLSVersion.TLSv1_3,
+        ),
+    ],
+)
+def test_ciphers_under_a_policy(policy: str, offered: list[str], level: int, minimum: ssl.TLSVersion) -> None:
+    """A system's policy may be stricter; where it excludes all of these suites, TLS 1.3 is left."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(policy)
+    restrict_ciphers(context)
+    assert sorted(suites(context)) == sorted(offered)
+    assert context.security_level == level
+    assert context.minimum_version is minimum
 
 
 def test_another_class_in_the_place_of_ssl_s(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

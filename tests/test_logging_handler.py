@@ -342,7 +342,7 @@ def test_plaintext_that_was_said_or_stays_here_does_not_warn(
 def test_credentials_do_not_go_in_plaintext_to_another_machine(
     smtp_server: ServerFactory, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
     with smtp_server(before_tls=("AUTH PLAIN",)) as server:
         told = {"credentials": ("alice", "secret")}
         refused = url_handler("smtp+notls", server, **told)

@@ -115,7 +115,7 @@ def test_no_host(mail: ModuleType) -> None:
 def test_unsaid_plaintext_to_another_machine_warns(
     mail: ModuleType, smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
     with smtp_server() as server:
         unsaid, said = Ui(smtp(server, None)), Ui(smtp(server, "none"))
         send(mail, unsaid)

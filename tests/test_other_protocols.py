@@ -37,7 +37,7 @@ class MailboxServer(threading.Thread):
         super().__init__(daemon=True)
         self._answer: Callable[..., bytes] = self._imap if protocol == "imap" else self._pop3
         self._greeting = {"imap": b"* OK ready", "pop3": b"+OK ready"}[protocol]
-        self._context, self._implicit = issued.server_context(), implicit
+        self._tls, self._implicit = issued.server_context(), implicit
         self._listener = socket.create_server((LOOPBACK, 0))
         self._listener.settimeout(10)
         self.port = self._listener.getsockname()[1]
@@ -56,13 +56,13 @@ class MailboxServer(threading.Thread):
     def run(self) -> None:
         with contextlib.suppress(OSError), self._accepted() as sock:  # what the client refuses ends so
             if self._implicit:
-                with self._context.wrap_socket(sock, server_side=True) as secured:
+                with self._tls.wrap_socket(sock, server_side=True) as secured:
                     secured.sendall(self._greeting + b"\r\n")
                     self._converse(secured, self.secure)
                 return
             sock.sendall(self._greeting + b"\r\n")
             if self._converse(sock, self.clear):
-                with self._context.wrap_socket(sock, server_side=True) as secured:
+                with self._tls.wrap_socket(sock, server_side=True) as secured:
                     self._converse(secured, self.secure)
 
     def _accepted(self) -> socket.socket:

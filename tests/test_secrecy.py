@@ -259,7 +259,7 @@ def test_nothing_in_a_failed_verification(smtp_server: ServerFactory, world: Any
 def test_nothing_when_plaintext_is_refused(
     smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
     with smtp_server() as server, SMTP(HOST, server.port, timeout=5) as smtp:
         with pytest.raises(smtpverify.PlaintextCredentialsError) as raised:
             smtp.login(USER, SECRET)
@@ -330,7 +330,7 @@ def test_auth_by_hand_in_odd_ways(
                 smtp.send(each)
             smtp.getreply()
             smtp.close()
-        monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+        monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
         with SMTP(HOST, server.port, timeout=5) as smtp:
             with pytest.raises(smtpverify.PlaintextCredentialsError):
                 smtp.send(octets[0])
@@ -344,7 +344,7 @@ def test_auth_by_hand_in_odd_ways(
 
 def test_text_that_speaks_of_auth(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that sends a message by hand may say what it likes in it, but on its first line."""
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
     text = b"Subject: x\r\n\r\nAuthors\r\nauth plain and simple\r\nAUTH\r\n.\r\n"
     with smtp_server() as server, SMTP(HOST, server.port, timeout=5) as smtp:
         smtp.ehlo()

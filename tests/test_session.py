@@ -58,7 +58,7 @@ AWAY = pytest.mark.parametrize(
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let loopback pass for another machine."""
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda sock: False)
 
 
 def client(server: Server, host: str = HOST, **options: Any) -> SMTP:
@@ -638,48 +638,6 @@ def test_attributes_of_a_subclass_are_not_our_evidence(smtp_server: ServerFactor
             smtp.mail("alice@example.org")
         smtp.quit()
     assert server.connections[0].credentials == []
-
-
-def test_a_proxy_on_this_machine_is_not_the_server(smtp_server: ServerFactory) -> None:
-    class Proxied(SMTP):
-        def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
-            return socket.create_connection(("127.0.0.1", port), 5)
-
-    with smtp_server() as server:
-        smtp = Proxied(HOST, server.port)
-        smtp.ehlo()
-        for secret in (
-            lambda: smtp.login("alice", "secret"),
-            lambda: smtp.send("AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
-            lambda: smtp.send(b"auth plain AGFsaWNlAHNlY3JldA==\r\n"),
-        ):
-            with pytest.raises(smtpverify.PlaintextCredentialsError):
-                secret()
-        smtp.quit()
-        local = Proxied("localhost", server.port)
-        local.ehlo()
-        local.login("alice", "secret")
-        local.quit()
-    assert [len(one.credentials) for one in server.connections] == [0, 1]
-
-
-def test_nor_is_one_that_a_library_has_put_behind_every_socket(
-    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Socks(socket.socket):
-        """What PySocks puts in the place of `socket.socket`."""
-
-    with smtp_server() as server:
-        with monkeypatch.context() as patch:
-            patch.setattr(socket, "socket", Socks)
-            smtp, local = client(server), client(server, "localhost")
-        assert type(smtp.sock) is Socks
-        with pytest.raises(smtpverify.PlaintextCredentialsError):
-            smtp.login("alice", "secret")
-        local.login("alice", "secret")
-        for each in (smtp, local):
-            each.quit()
-    assert [len(one.credentials) for one in server.connections] == [0, 1]
 
 
 def test_plaintext_put_behind_starttls(smtp_server: ServerFactory) -> None:

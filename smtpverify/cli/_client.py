@@ -180,7 +180,10 @@ class Client(SMTP):
 
     def _connected(self, address: str, port: int, timeout: float | None) -> socket.socket:
         """Connect to one of them."""
-        return super()._dial(address, port, timeout)
+        sock = super()._dial(address, port, timeout)
+        if self._dialled is not None:
+            self._dialled_host = self._relay.host if self._relay else ""
+        return sock
 
     def _secure(self, sock: socket.socket, context: ssl.SSLContext | None, trust: Trust) -> ssl.SSLSocket:
         secured = super()._secure(sock, context, trust)

@@ -144,7 +144,7 @@ def _given(arguments: argparse.Namespace) -> Sequence[str]:
     return arguments.relays  # type: ignore[no-any-return]
 
 
-def _host(relay: Relay) -> str:
+def _name(relay: Relay) -> str:
     return reference_identifier(relay.server_name or relay.host).text
 
 
@@ -165,7 +165,7 @@ def _list(screen: Screen, path: str) -> int:
 
 def _forget(screen: Screen, path: str, text: str) -> int:
     relay = Relay.parse(text)
-    host = _host(relay)
+    host = _name(relay)
     if forget(relay.trust.known_hosts or path, host):
         screen.line(f"✓ {host} is forgotten", Style.GOOD)
         return 0
@@ -196,7 +196,7 @@ def _meet(screen: Screen, relay: Relay, asked: _Asked) -> int:
     if again.verdict is not Verdict.VERIFIED:
         return _nothing_to_trust(screen, again)
     _show(screen, found, leaf, pin)
-    host = _host(relay)
+    host = _name(relay)
     path = relay.trust.known_hosts or asked.path  # a URL may name others, which are asked for it
     known = read_known_hosts(path).keys.get(host, ())
     if known:

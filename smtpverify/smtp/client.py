@@ -22,7 +22,7 @@ from ..tls.trust import Trust, trust_given, with_client_certificate
 from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
 from .downgrade import downgrade, keep_in_mind
-from .endpoints import port_number, prepare
+from .endpoints import as_text, connects_directly, port_number, prepare
 from .mailing import Mailing
 from .secrecy import veiled
 from .session import one_of
@@ -77,7 +77,8 @@ class SMTP(Mailing):
 
     _class_mode = Mode.CALLER
     _found_password: Keeper | None = None
-    _known_host: object = ""  # what we wrote into _host; anything else was written by hand
+    _known_host: object = ""  # what we wrote as the host's name; anything else was written by hand
+    _constructor_host: str = ""  # which a connect() of a subclass may exchange for that of a tunnel
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class SMTP(Mailing):
         seconds: Any = timeout  # None too, which typeshed does not have
         StockSMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
         if host:
+            self._constructor_host = host
             code, message = self.connect(host, port)
             if code != 220:  # from a connect() of a subclass
                 self.close()
@@ -227,7 +229,8 @@ class SMTP(Mailing):
         sock: socket.socket = super()._dial(host, port, wait)
         if endless:
             sock.settimeout(None)
-        self._dialled = sock
+        if connects_directly():
+            self._dialled, self._dialled_host = sock, host
         if self._attempt is not None and self._attempt.mode is Mode.IMPLICIT:
             sock = self._secure(sock, self._callers_context(), self._effective_trust())
         return sock
@@ -243,13 +246,15 @@ class SMTP(Mailing):
         return relay
 
     def _adopt_host(self, given: str, relay: Relay) -> None:
-        """Keep `_host` for subclasses, which read it, and write it before they connect.
+        """Keep the host's name where subclasses read it, and write it before they connect.
 
-        A name that somebody wrote by hand says who the server must be, as in smtplib, unless it only
-        repeats the host argument.
+        A name that was written by hand says who the server must be, as in smtplib, unless it only repeats the
+        host argument. So does the constructor's host, where a `connect()` of a subclass gives another here.
         """
-        name = host_of(self)
-        by_hand = name.decode("latin-1") if isinstance(name, bytes) else name
+        by_hand, asked = as_text(host_of(self)), self._constructor_host
+        if not by_hand and asked not in ("", given):
+            by_hand = Relay.parse(asked, dialect=self._dialect).host
+            set_host(self, by_hand)
         if not by_hand or by_hand in (self._known_host, given):
             self._known_host = relay.host
             set_host(self, relay.host)

@@ -24,7 +24,7 @@ from ..schemes import Mode
 from ..stdlib import host_of, print_debug
 from ..tls.causes import Cause
 from .channel import PeerClosed, TimedOut
-from .endpoints import is_local, is_loopback, is_system_socket, is_unix
+from .endpoints import as_text, leads_here
 from .secrecy import Hidden, begun_line, hidden_command, hidden_words, holds_auth, scrubbed, shown
 from .session import Session
 from .timeouts import Timeouts
@@ -46,7 +46,8 @@ class Conversation(Session):
     debuglevel: int
 
     _ignored: frozenset[str] = frozenset()  # extensions that count as not offered
-    _dialled: object = None  # the socket that we have connected to the host ourselves
+    _dialled: object = None  # the socket that we have connected ourselves
+    _dialled_host = ""  # to which host
     _awaited: str | float = "command"  # of Timeouts, or in seconds: how long getreply() waits
     _unanswered = 0  # commands of send()
     _sending = False  # the replies belong to send_messages()
@@ -355,10 +356,9 @@ class Conversation(Session):
 
     def _is_local(self) -> bool:
         """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
-        # What a subclass, or a library that replaces sockets, connects to may be a proxy here.
-        own = self.sock is self._dialled and is_system_socket(self.sock)
-        straight = own or is_loopback(host_of(self)) or is_unix(self.sock)
-        return straight and is_local(self.sock)
+        name = as_text(host_of(self))
+        dialled = self.sock is self._dialled and self._dialled_host == name
+        return leads_here(self.sock, name, dialled=dialled)
 
     def _refuse_plaintext_credentials(self) -> None:
         self._want_connection()

@@ -8,7 +8,15 @@ from typing import Any
 
 from ..errors import RelayURLError, printable
 
-__all__ = ["is_local", "is_loopback", "is_system_socket", "is_unix", "port_number", "prepare", "undelivered"]
+__all__ = [
+    "as_text",
+    "connects_directly",
+    "is_local",
+    "leads_here",
+    "port_number",
+    "prepare",
+    "undelivered",
+]
 
 
 def port_number(port: Any) -> int | None:
@@ -67,6 +75,31 @@ def is_unix(sock: Any) -> bool:
 def is_system_socket(sock: object) -> bool:
     """Whether a socket is the standard library's: one of another library may lead to a proxy."""
     return type(sock).__module__ == "socket"
+
+
+def connects_directly() -> bool:
+    """Whether `socket.create_connection` is the standard library's, and not one that leads to a proxy."""
+    return getattr(socket.create_connection, "__globals__", None) is vars(socket)
+
+
+def leads_here(sock: Any, name: str, *, dialled: bool) -> bool:
+    """Whether a connection's server is on this machine, so that mail and credentials stay here in plaintext.
+
+    A socket on this machine may be that of a proxy, a tunnel or a helper, which leads to another.
+
+    Args:
+        sock: the connection's socket.
+        name: the host that it is to lead to; "" where it has none.
+        dialled: the socket was connected to that very host, in the standard library's way.
+    """
+    direct = dialled and is_system_socket(sock)
+    has_name = name[:1] not in ("", "/")
+    return (direct or is_loopback(name) or (is_unix(sock) and not has_name)) and is_local(sock)
+
+
+def as_text(host: str | bytes) -> str:
+    """A host as text: octets and text are not compared (`python -b`)."""
+    return host.decode("latin-1") if isinstance(host, bytes) else host
 
 
 def is_local(sock: Any) -> bool:

@@ -28,7 +28,7 @@ from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
-from .endpoints import is_local, is_loopback, is_system_socket, is_unix
+from .endpoints import as_text, leads_here
 from .secrecy import begun_line, holds_auth
 from .session import (
     EXCHANGED,
@@ -38,7 +38,7 @@ from .session import (
     refused,
     warn_caller,
 )
-from .stock import as_text, forget_ehlo, name_of, split, state_of
+from .stock import forget_ehlo, name_of, split, state_of
 
 if TYPE_CHECKING:
     import ssl
@@ -317,13 +317,9 @@ def _require_tls(smtp: Any, state: State, policy: Policy, *, local: bool) -> Non
 
 def _is_local(smtp: Any, state: State) -> bool:
     """Whether the server is on this machine: mail and credentials stay here, even in plaintext."""
-    # What a subclass, or a library that replaces sockets, connects to may be a proxy here. So may what
-    # smtplib connects to, where somebody has written down whom it leads to.
-    host, given = as_text(name_of(smtp) or state.host or ""), as_text(state.host or "")
-    own = smtp.sock is state.dialled and host == given and is_system_socket(smtp.sock)
-    has_no_name = host[:1] in ("", "/")  # a Unix socket to a named host is one to a helper
-    straight = own or is_loopback(host) or (is_unix(smtp.sock) and has_no_name)
-    return straight and is_local(smtp.sock)
+    name = as_text(name_of(smtp) or state.host or "")
+    dialled = smtp.sock is state.dialled and name == as_text(state.host or "")
+    return leads_here(smtp.sock, name, dialled=dialled)
 
 
 # --- state and errors ----------------------------------------------------------------------------

@@ -5,18 +5,17 @@ Kept in the object's `__dict__`: the objects are others', and some were made bef
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..stdlib import host_of, set_host
+from .endpoints import as_text, connects_directly
 
 if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
 
 __all__ = [
     "State",
-    "as_text",
     "begin",
     "begun",
     "dialled",
@@ -86,7 +85,8 @@ def begin(smtp: Any, host: str | bytes, port: Any) -> None:
         state.known_host = as_text(name)
         set_host(smtp, name)
     else:
-        state.named_host = name_of(smtp)
+        state.named_host = split(name_of(smtp), 0)[0]
+        set_host(smtp, state.named_host)
     forget_ehlo(smtp)
 
 
@@ -109,19 +109,13 @@ def split(host: str | bytes, port: Any) -> tuple[str | bytes, int | None]:
     return host, int(digits) if digits.isascii() and digits.isdigit() else None
 
 
-def as_text(host: str | bytes) -> str:
-    """A host as text: octets and text are not compared (`python -b`)."""
-    return host.decode("latin-1") if isinstance(host, bytes) else host
-
-
 def dialled(smtp: Any, host: str | bytes, sock: object) -> None:
     """Keep the socket that smtplib has connected; one to a proxy, in a subclass, leads elsewhere.
 
     So does what somebody has put in the place of `socket.create_connection`.
     """
     state = state_of(smtp)
-    stock = getattr(socket.create_connection, "__globals__", None) is vars(socket)
-    if stock and host == state.host:
+    if connects_directly() and host == state.host:
         state.dialled = sock
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InsecureContextError, SMTPVerifyError, TLSHandshakeError
 from ..stdlib import changes_context, has_tls, set_natively
 from .causes import Cause, explain_reason
+from .ciphers import restrict_ciphers
 from .diagnosis import handshake_failure
 from .identity import PeerIdentity, evidence_of, judge, port_of
 from .names import ReferenceIdentifier, reference_identifier
@@ -210,6 +211,7 @@ class VerifyingContext(StockContext):
         self.verify_flags = _default_context(ssl.Purpose.CLIENT_AUTH).verify_flags
         # Nothing may exchange the certificate once it was verified.
         self.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        restrict_ciphers(self)
         load_client_certificate(self, trust)
         if trust.pins_only:
             # OpenSSL's verdict would be on the chain and the name, in whose place the pins stand.

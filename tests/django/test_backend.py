@@ -268,7 +268,7 @@ def test_no_password_over_plaintext(
     with smtp_server() as server:  # on this machine
         login: dict[str, Any] = {"username": "alice", "password": "secret"}
         assert made(host=HOST, port=server.port, **login).send_messages([letter()]) == 1
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda _sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda _sock: False)
     with smtp_server() as server:
         backend = made(host=HOST, port=server.port, fail_silently=True, **login)
         assert backend.send_messages([letter()]) == 0
@@ -278,7 +278,7 @@ def test_no_password_over_plaintext(
 
 
 def test_plaintext_warns(smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_local", lambda _sock: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda _sock: False)
     with smtp_server() as server:
         with pytest.warns(smtpverify.PlaintextWarning):
             assert made(host=HOST, port=server.port).send_messages([letter()]) == 1

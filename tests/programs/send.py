@@ -23,7 +23,7 @@ def main() -> None:
     import_module("smtplib")
     if "smtpverify.inject" in sys.modules:
         # The server is here, and is to count as one elsewhere.
-        vars(import_module("smtpverify.smtp.guard"))["is_local"] = lambda sock: False
+        vars(import_module("smtpverify.smtp.endpoints"))["is_local"] = lambda sock: False
     for module in PROGRAMS[name].modules:
         import_module(module)
     sys.stdout.flush()
