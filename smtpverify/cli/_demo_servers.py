@@ -12,13 +12,16 @@ import enum
 import functools
 import ipaddress
 import socket
+import warnings
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from aiosmtpd.smtp import SMTP, TLSSetupException
-
 from ._demo_certs import HOST
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of `typing.ByteString`, which it imports
+    from aiosmtpd.smtp import SMTP, TLSSetupException
 
 if TYPE_CHECKING:
     import ssl
