@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: the extra is not installed.
     """
     try:
-        for module in ("aiosmtpd.smtp", "trustme"):
+        for module in (f"{__package__}._demo_servers", "trustme"):  # which imports aiosmtpd
             import_module(module)
     except ImportError as error:
         raise CommandError(
