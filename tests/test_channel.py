@@ -288,17 +288,13 @@ def test_a_peer_that_talks_and_talks(pair: Pair) -> None:
         got = 0
         while got < size:
             got += len(theirs.recv(1_000_000))
-        theirs.sendall(rest)
-        replied += 1
 
     with Peer(answer):
         channel.write(bytes(size), 30)
         assert channel.written == size
-        assert 1_048_576 <= len(channel.buffered()) < 1_048_576 + 16384
-        for _ in range(1200):
-            assert channel.read(5) == (250, b"x" * 994)
-    assert replied > 1200
-    for _ in range(replied - 1200):
+    assert 1_048_576 <= len(channel.buffered()) < 1_048_576 + 16384
+    assert replied > 1048
+    for _ in range(replied):  # as many as were sent whole
         assert channel.read(5) == (250, b"x" * 994)
 
 

@@ -340,7 +340,7 @@ def test_stricter_values_are_refused_too(context: VerifyingContext, name: str, v
 def test_it_is_born_once(context: VerifyingContext, world: World) -> None:
     with pytest.raises(InsecureContextError, match="trust"):
         context.__init__(Trust(roots=world.unknown_file))  # type: ignore[misc]
-    with pytest.raises(InsecureContextError, match="load_default_certs"):
+    with pytest.raises(InsecureContextError, match="set_ciphers"):
         context.__init__()  # type: ignore[misc]
     assert context.get_ca_certs(binary_form=True) == [world.root.der]
 

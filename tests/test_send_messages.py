@@ -675,7 +675,7 @@ def test_a_send_of_a_subclass_gets_the_message_too(
 ) -> None:
     """It is no command, whatever it begins with, and goes to another machine in plaintext."""
     monkeypatch.setattr("smtpverify.smtp.endpoints.is_local", lambda _sock: False)
-    monkeypatch.setattr("smtpverify.smtp.conversation.is_loopback", lambda _host: False)
+    monkeypatch.setattr("smtpverify.smtp.endpoints.is_loopback", lambda _host: False)
     sent: list[Any] = []
 
     class Own(smtpverify.SMTP):
