@@ -225,7 +225,7 @@ def test_windows_has_a_terminal_of_each_kind(
         monkeypatch.setenv("WT_SESSION", terminal)
     stream = Terminal()
     with monkeypatch.context() as windows:
-        windows.setattr(os, "name", "nt")
+        windows.setattr(sys, "platform", "win32")
         screen = Screen(stream)
     assert screen.colour is colour
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from ..tls.pins import Pin
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["configure", "run"]
 
@@ -74,7 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-environment",
         action="store_true",
-        help="run nothing; print the variables that do it, for a shell's eval",
+        help="run nothing; print the variables that do it, for PowerShell's Invoke-Expression on Windows, or "
+        "for a shell's eval",
     )
     parser.add_argument("-m", dest="module", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("program", metavar="SCRIPT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -92,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     variables = _variables(arguments)
     if arguments.print_environment:
         for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
+            print(_assignment(name, value))
         return 0
     program: list[str] = arguments.program
     if program[:1] == ["--"]:
@@ -154,8 +158,32 @@ def _known_hosts(arguments: argparse.Namespace, before: str | None) -> str | Non
     return own
 
 
+def _assignment(name: str, value: str) -> str:
+    """Return what sets an environment variable in the user's shell."""
+    if sys.platform == "win32" and "SHELL" not in os.environ:  # which Git's bash sets
+        doubled = value.replace("'", "''")
+        return f"$env:{name} = '{doubled}'"
+    return f"export {name}={shlex.quote(value)}"
+
+
 def _become(command: list[str], environment: Mapping[str, str]) -> int:
-    if sys.platform != "win32":  # where it would return to the shell at once
-        sys.stdout.flush()
+    sys.stdout.flush()
+    if sys.platform != "win32":
         os.execve(command[0], command, environment)  # noqa: S606 # the user's own program
-    return subprocess.call(command, env=environment)  # noqa: S603 # the same
+    # There execve() would start another process, and let the shell go on at once.
+    with _ctrl_c_for_the_program():
+        status = subprocess.call(command, env=environment)  # noqa: S603 # the same
+    return status - (1 << 32) if status >> 31 else status  # of 0xC000013A sys.exit() would make -1
+
+
+@contextlib.contextmanager
+def _ctrl_c_for_the_program() -> Iterator[None]:
+    """Take no notice of Ctrl-C, which the console hands to the program too: what it means is its decision."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # SIG_IGN may be inherited
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
