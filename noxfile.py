@@ -17,6 +17,9 @@ from nox.logger import logger
 
 REQUIRED = ("3.10", "3.11", "3.12", "3.13")
 VERSIONS = (*REQUIRED, "3.14")
+# Types are checked as they are on these systems, for the oldest Python and for the newest that mypy knows.
+PLATFORMS = ("linux", "darwin", "win32")
+TYPED = (REQUIRED[0], "3.15")
 CI = "CI" in os.environ
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -81,10 +84,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
-    """Mypy, for the oldest and the newest required Python."""
+    """Mypy, for the oldest and the newest Python, as on each system."""
     session.install("-e", ".", *group("types"))
-    for version in (REQUIRED[0], REQUIRED[-1]):
-        session.run("mypy", "--python-version", version)
+    for platform in PLATFORMS:
+        for version in TYPED:
+            session.run("mypy", "--platform", platform, "--python-version", version)
 
 
 @nox.session(python=NEWEST)
