@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import ServerFactory
 
-POSIX = pytest.mark.skipif(os.name == "nt", reason="modes of files say nothing there")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes of files say nothing there")
 
 
 class Ring(keyring.backend.KeyringBackend):

@@ -58,6 +58,7 @@ ROOT = Path(__file__).parents[1]
 KEY = "spki-sha256:" + 43 * "A" + "="
 OTHER_KEY = "sha256:" + 32 * "ab"
 IMPLICIT = Behaviour(tls=Tls.IMPLICIT)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, owners and links of Unix")
 
 
 def key_of(issued: Issued) -> Pin:
@@ -337,6 +338,7 @@ def test_what_makes_no_sense_is_not_written_anew(file: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400])
+@posix
 def test_who_could_read_it_still_can(mode: int, file: Path) -> None:
     """Such as root's own in /etc, from which a mail server's user reads."""
     if sys.platform == "win32":
@@ -349,6 +351,7 @@ def test_who_could_read_it_still_can(mode: int, file: Path) -> None:
     assert (stat.S_IMODE(status.st_mode), status.st_gid) == (mode | 0o600, group)
 
 
+@posix
 def test_another_group_does_not_read_in_its_place(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -438,6 +441,7 @@ def test_a_fork_does_not_keep_the_lock(file: Path, monkeypatch: pytest.MonkeyPat
         os.waitpid(child, 0)
 
 
+@posix
 def test_a_link_in_place_of_the_lock_is_not_followed(file: Path, tmp_path: Path) -> None:
     write(file, HEADING)
     Path(f"{file}.lock").symlink_to(tmp_path / "somewhere")
@@ -494,6 +498,7 @@ def test_many_who_write(file: Path) -> None:
     assert {path.name for path in file.parent.iterdir()} == {"hosts", "hosts.lock"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="HOME means nothing there")
 def test_the_users_own(own_configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = own_configuration / "smtpverify" / "known_hosts"
     assert user_known_hosts() == str(own)
@@ -505,7 +510,7 @@ def test_the_users_own(own_configuration: Path, monkeypatch: pytest.MonkeyPatch)
         assert user_known_hosts() == "/home/alice/.config/smtpverify/known_hosts"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="HOME means nothing there")
+@pytest.mark.skipif(sys.platform == "win32", reason="HOME means nothing there")
 def test_without_a_home(own_configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current directory is none: what was known would be forgotten in another, and found in others'."""
     monkeypatch.delenv("XDG_CONFIG_HOME")
@@ -540,6 +545,7 @@ def test_no_path(value: Any) -> None:
         Trust(known_hosts=value)
 
 
+@posix
 def test_no_file(tmp_path: Path) -> None:
     if sys.platform == "win32":
         raise NotImplementedError
@@ -583,6 +589,7 @@ def test_too_large(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("mode", "problem"), [(0o620, "others can write"), (0o602, "others can write"), (0o644, "")]
 )
+@posix
 def test_what_others_write_is_not_believed(mode: int, problem: str, file: Path) -> None:
     write(file, HEADING).chmod(mode)
     if problem:
@@ -592,6 +599,7 @@ def test_what_others_write_is_not_believed(mode: int, problem: str, file: Path) 
         Trust(known_hosts=file)
 
 
+@posix
 def test_anothers_file_is_not_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform == "win32":
         raise NotImplementedError

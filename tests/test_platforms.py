@@ -379,7 +379,7 @@ def test_absolute_on_windows(path: str, absolute: bool, windows_paths: Path) -> 
             Settings.from_environment(environment)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="paths of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
 def test_absolute_on_posix() -> None:
     assert is_absolute("/certs/ca.pem") is True
     assert is_absolute(CAFILE) is False
@@ -554,7 +554,7 @@ def cafile(windows_paths: Path, world: World) -> str:
     return CAFILE
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the names are paths there")
+@pytest.mark.skipif(sys.platform == "win32", reason="the names are paths there")
 @pytest.mark.parametrize(
     "written",
     [
@@ -581,7 +581,7 @@ def test_a_cafile_on_a_drive_in_a_url(
             connect(f"tls://{HOST}:{server.port}", trust=Trust("certifi"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the names are paths there")
+@pytest.mark.skipif(sys.platform == "win32", reason="the names are paths there")
 def test_a_cafile_on_a_drive_elsewhere(
     cafile: str, windows_paths: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -689,7 +689,7 @@ def test_certifi_where_the_system_has_none(
     assert len(smtpverify.create_context(trust).get_ca_certs()) > 50
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links want a privilege there")
+@pytest.mark.skipif(sys.platform == "win32", reason="links want a privilege there")
 def test_the_link_of_install_certificates(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -699,7 +699,7 @@ def test_the_link_of_install_certificates(
     assert source_of_roots(Trust("system")) == f"the system's store ({link})"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the names are paths there")
+@pytest.mark.skipif(sys.platform == "win32", reason="the names are paths there")
 def test_directories_of_roots(windows_paths: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """`;` stands between them, so that a drive's colon does not."""
     names = [r"C:\a", r"D:\b"]

@@ -80,6 +80,7 @@ def _oid(oid: x509.ObjectIdentifier) -> bytes:
     return bytes([first * 40 + second, *rest])
 
 
+@own_store
 def test_where_roots_come_from(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert source_of_roots(Trust()) == f"the system's store ({world.root_file})"
     assert source_of_roots(Trust(world.unknown_file)) == str(world.unknown_file)

@@ -95,7 +95,8 @@ def locking_module() -> Any:
 def socketpair() -> tuple[socket.socket, socket.socket]:
     """Make a pair as Windows does: over TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
+        ours = socket.socket()
+        ours.connect(listener.getsockname())
         theirs, _ = listener.accept()
     return ours, theirs
 
