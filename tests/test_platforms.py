@@ -14,6 +14,7 @@ import importlib.util
 import io
 import ntpath
 import os
+import posixpath
 import select
 import signal
 import smtplib
@@ -22,6 +23,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import types
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ import pytest
 
 import smtpverify
 from smtpverify import LMTP, Pin, Relay, RelayURLError, Trust, TrustError, cli, connect, memory
-from smtpverify.cli import CommandError, _prompt, run as run_command
+from smtpverify.cli import CommandError, _prompt, demo, run as run_command
 from smtpverify.cli._screen import Screen
 from smtpverify.environment import Settings
 from smtpverify.paths import configuration_directory, is_absolute
@@ -573,7 +575,10 @@ def test_a_cafile_on_a_drive_in_a_url(
     assert Relay.parse(relay.to_url()) == relay
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):  # that alone is believed
         monkeypatch.setenv(name, os.fspath(world.empty_directory))
-    with smtp_server(tls=Tls.STARTTLS) as server:
+    with monkeypatch.context() as elsewhere:  # the server's files have no drive
+        elsewhere.setattr(os, "path", posixpath)
+        server = smtp_server(tls=Tls.STARTTLS)
+    with server:
         with connect(f"tls://{HOST}:{server.port}?cafile={written}") as smtp:
             assert smtp.peer is not None
             assert smtp.peer.reference.text == HOST
@@ -888,11 +893,13 @@ def test_who_is_asked_for_a_password(
             _prompt.password_for(relay, piped=False)
 
 
-def test_the_demo(windows: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.filterwarnings("ignore:.*ByteString:DeprecationWarning")  # aiosmtpd's, on Python 3.15
+def test_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(self: object, *arguments: object) -> None:
         raise NotImplementedError
 
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    monkeypatch.setattr(demo, "sys", types.SimpleNamespace(platform="win32"))  # asyncio goes by the name too
     assert cli.main(["demo"]) == 0
     assert "smtpverify, nothing" in capsys.readouterr().out
 
@@ -951,6 +958,23 @@ def test_variables_for_a_shell(
     [path] = [line for line in lines if "PYTHONPATH" in line]
     assert path.startswith("export PYTHONPATH=" if shell else "$env:PYTHONPATH = '")
     assert path.endswith("""it'"'"'s'""" if shell else "it''s'")
+
+
+@pytest.mark.parametrize("command", [["run", "--print-environment"], ["completion", "bash"]])
+def test_a_posix_shell_reads_no_cr(
+    command: list[str], windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of Git, to which it would be part of a value."""
+    pytest.importorskip("shtab")
+    monkeypatch.setattr(run_command, "user_known_hosts", lambda: None)
+    monkeypatch.setattr(run_command, "startup_directory", lambda: str(SOURCES / "startup"))
+    monkeypatch.setenv("SHELL", "/usr/bin/bash")
+    octets = io.BytesIO()
+    with io.TextIOWrapper(octets, encoding="utf-8", newline="\r\n") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(command) == 0
+        assert octets.getvalue().endswith(b"\n")
+        assert b"\r" not in octets.getvalue()
 
 
 class Broken(io.TextIOWrapper):

@@ -11,11 +11,13 @@ import importlib
 import importlib.abc
 import os
 import select
+import shutil
 import signal
 import socket
 import ssl
 import sys
 import types
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,9 +105,11 @@ def socketpair() -> tuple[socket.socket, socket.socket]:
 
 def pretend() -> None:
     """Take from this process, for good, what Windows lacks, and give it Windows' name."""
-    for name in _FIRST:
-        with contextlib.suppress(ImportError):  # of an extra, perhaps
-            importlib.import_module(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # theirs
+        for name in _FIRST:
+            with contextlib.suppress(ImportError):  # of an extra, perhaps
+                importlib.import_module(name)
     for name in LACKS_MODULES:
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, _Missing())
@@ -115,6 +119,7 @@ def pretend() -> None:
                 delattr(module, name)
     vars(socket)["socketpair"] = socketpair
     sys.modules["msvcrt"] = locking_module()
+    vars(shutil)["which"] = lambda *arguments, **options: None  # it would ask the system
     vars(ssl)["enum_certificates"] = lambda store: []
     sys.platform = "win32"
 

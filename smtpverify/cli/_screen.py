@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Screen", "Style", "counted"]
+__all__ = ["Screen", "Style", "counted", "print_for_shell"]
 
 _WIDEST = 120  # longer lines are hard to read
 _NARROWEST = 60
@@ -127,6 +128,13 @@ class Screen:
 def counted(number: int, noun: str) -> str:
     """So many of them: "1 day", "2 days"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def print_for_shell(text: str) -> None:
+    """Print what a shell is to read: with LF alone, since a CR would be part of a value to Git's bash."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(newline="\n")
+    print(text)
 
 
 def _takes_escape_sequences(stream: TextIO) -> bool:

@@ -20,6 +20,7 @@ from ..stdlib import interpreter_options
 from ..tls.known_hosts import user_known_hosts
 from ..tls.pins import Pin
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
+from ._screen import print_for_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     variables = _variables(arguments)
     if arguments.print_environment:
         for name, value in variables.items():
-            print(_assignment(name, value))
+            print_for_shell(_assignment(name, value))
         return 0
     program: list[str] = arguments.program
     if program[:1] == ["--"]:
@@ -171,13 +172,13 @@ def _become(command: list[str], environment: Mapping[str, str]) -> int:
     if sys.platform != "win32":
         os.execve(command[0], command, environment)  # noqa: S606 # the user's own program
     # There execve() would start another process, and let the shell go on at once.
-    with _ctrl_c_for_the_program():
+    with _ignore_ctrl_c():
         status = subprocess.call(command, env=environment)  # noqa: S603 # the same
     return status - (1 << 32) if status >> 31 else status  # of 0xC000013A sys.exit() would make -1
 
 
 @contextlib.contextmanager
-def _ctrl_c_for_the_program() -> Iterator[None]:
+def _ignore_ctrl_c() -> Iterator[None]:
     """Take no notice of Ctrl-C, which the console hands to the program too: what it means is its decision."""
     if threading.current_thread() is not threading.main_thread():
         yield

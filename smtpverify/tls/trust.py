@@ -346,11 +346,14 @@ def _roots_state(roots: str | None) -> object:
         return None
     if roots is not None and roots != "system":
         return _state(roots)
-    return (*((path, _state(path)) for path in _system_paths()), _windows_store(int(monotonic() / _SLOT)))
+    return (
+        *((path, _state(path)) for path in _system_paths()),
+        _windows_store_state(int(monotonic() / _SLOT)),
+    )
 
 
 @functools.lru_cache(maxsize=1)
-def _windows_store(slot: int) -> int | None:
+def _windows_store_state(slot: int) -> int | None:
     """What changes when the certificate store of Windows does; looked at once in a slot of time."""
     if sys.platform != "win32":
         return None
