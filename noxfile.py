@@ -18,6 +18,9 @@ from nox.logger import logger
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 # Besides the first of each version on the path: the oldest patch releases, and a distribution's own Python.
 PATCH_RELEASES = os.environ.get("SMTPVERIFY_PATCH_RELEASES", "").split()
+# Types are checked as they are on these systems, for the oldest and the newest Python.
+PLATFORMS = ("linux", "darwin", "win32")
+TYPED = (VERSIONS[0], VERSIONS[-1])
 CI = "CI" in os.environ
 # Whose tests are measured, and the gates count. Not all: it takes longer, and before Python 3.12 two threads
 # that start can meet where a trace function is installed, so that one dies of it.
@@ -102,10 +105,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=TOOLS)
 def types(session: nox.Session) -> None:
-    """Mypy, for the oldest and the newest Python."""
+    """Mypy, for the oldest and the newest Python, as on each system."""
     session.install("-e", ".", *group("types"))
-    for version in (VERSIONS[0], VERSIONS[-1]):
-        session.run("mypy", "--python-version", version)
+    for platform in PLATFORMS:
+        for version in TYPED:
+            session.run("mypy", "--platform", platform, "--python-version", version)
 
 
 @nox.session(python=TOOLS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import socket
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ def _run(listener: socket.socket, target: int, seconds: float) -> None:
 @contextmanager
 def delaying(target: int, round_trip: float) -> Iterator[int]:
     """Run the proxy in a process of its own; gives its port on loopback."""
+    if sys.platform == "win32":
+        raise NotImplementedError("the proxy is forked")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         arguments = (listener, target, round_trip / 2)
         process = multiprocessing.get_context("fork").Process(target=_run, args=arguments)

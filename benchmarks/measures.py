@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def interleaved(
 
 def pin_to_one_cpu() -> bool:
     """Put this process and its children on one CPU, where the system can do that."""
-    if not hasattr(os, "sched_setaffinity"):
+    if sys.platform != "linux":
         return False
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .errors import TrustError, printable
 from .inject import inject_for_good
+from .paths import is_absolute
 from .tls.pins import Pin
 from .tls.trust import Trust
 from .trust_file import read_trust_file
@@ -67,7 +68,7 @@ class Settings:
                 raise TrustError(f"{_PREFIX}{name}: 1 or 0 is wanted, not '{printable(said[name])}'")
         for name in _PATHS:
             # Each process has a directory of its own.
-            if name in said and not os.path.isabs(said[name]):
+            if name in said and not is_absolute(said[name]):
                 raise TrustError(
                     f"{_PREFIX}{name}: an absolute path is wanted, not '{printable(said[name])}'"
                 )
@@ -93,7 +94,8 @@ class Settings:
         }
         here = startup_directory()
         path = environment.get("PYTHONPATH", "").split(os.pathsep)
-        path = [here, *(entry for entry in path if entry not in ("", here))]
+        ours = os.path.normcase(here)  # Windows knows it in capitals too
+        path = [here, *(entry for entry in path if entry and os.path.normcase(entry) != ours)]
         return {
             "PYTHONPATH": os.pathsep.join(path),
             # Empty where something else stands there, which is not to hold any more.

@@ -136,6 +136,8 @@ def _make_directory(path: str) -> None:
     """Make a directory, and those above it that are missing, for their owner alone."""
     above = os.path.dirname(path)  # os.makedirs() would leave it to the umask
     if not os.path.exists(above):
+        if above == path:  # the root of a drive or share of Windows
+            raise TrustError(f"known hosts: {printable(path)}: there is no such drive")
         _make_directory(above)
     os.makedirs(path, mode=0o700, exist_ok=True)
 
@@ -149,11 +151,25 @@ def _replace(path: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
+        _rename(new, path)
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
         raise
+
+
+def _rename(new: str, path: str) -> None:
+    """Put the new file in the place of the old, which Windows refuses while another process reads the old."""
+    end = monotonic() + _PATIENCE
+    while True:
+        try:
+            os.replace(new, path)
+        except PermissionError:
+            if sys.platform != "win32" or monotonic() > end:
+                raise
+            sleep(_AGAIN)
+        else:
+            return
 
 
 def _let_the_same_read(path: str, descriptor: int) -> None:

@@ -42,7 +42,7 @@ def read_trust_file(path: StrPath) -> dict[str, Trust]:
     """
     shown = printable(os.fspath(path))
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = file.read().split("\n")
     except OSError as error:
         raise TrustError(f"trust file: {shown}: {error.strerror}") from error

@@ -79,6 +79,8 @@ def smtp_server(world: World) -> Iterator[ServerFactory]:
         def start(
             *behaviours: Behaviour, host: str = LOOPBACK, path: str | Path = "", **fields: Any
         ) -> Server:
+            if path and not hasattr(socket, "AF_UNIX"):
+                pytest.skip("no Unix sockets")
             told = [replace(one, **fields) for one in behaviours or (Behaviour(),)]
             told = [
                 replace(one, certificate=world.good()) if one.certificate is None else one for one in told

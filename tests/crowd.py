@@ -162,6 +162,8 @@ class Crowd:
 
     def fork(self, share: list[tuple[int, Job]]) -> Any:
         """What a child finds, that has nothing but what the parent had."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         held, release = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -187,6 +189,8 @@ class Crowd:
         return json.loads(told) if status == 0 else {"status": status}
 
     def _be_child(self, reading: int, writing: int, share: list[tuple[int, Job]]) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         status = 1
         try:
             signal.alarm(PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,8 @@ def pin_of(issued: Issued) -> str:
 def tcp(server: Server) -> socket.socket:
     if not server.path:
         return socket.create_connection((server.host, server.port), timeout=5)
+    if sys.platform == "win32":
+        raise NotImplementedError
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(server.path)
     return sock

@@ -184,6 +184,7 @@ def test_how_far_it_is(
 ) -> None:
     """At a terminal: the step that is under way, or how many relays are done; and nothing is left of it."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("WT_SESSION", "1")  # else Windows draws nothing
     with smtp_server(tls=Tls.STARTTLS, certificate=world.good(PLACE)) as server:
         url = f"tls://{PLACE}:{server.port}"
         for urls, drawn in (

@@ -187,6 +187,13 @@ def test_a_reader_that_went_away_in_process(
 # --- the screen ----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def windows_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only terminal of Windows that is known to show colours."""
+    monkeypatch.setenv("WT_SESSION", "1")
+
+
+@pytest.mark.usefixtures("windows_terminal")
 def test_a_terminal_shows_colour() -> None:
     stream = Terminal()
     Screen(stream).line("lo!", Style.BAD)
@@ -207,6 +214,7 @@ def test_colour_unwanted(name: str, value: str, monkeypatch: pytest.MonkeyPatch)
     assert stream.getvalue() == "lo!\n"
 
 
+@pytest.mark.usefixtures("windows_terminal")
 def test_an_empty_no_color_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "")
     assert Screen(Terminal()).colour
@@ -225,7 +233,7 @@ def test_windows_has_a_terminal_of_each_kind(
         monkeypatch.setenv("WT_SESSION", terminal)
     stream = Terminal()
     with monkeypatch.context() as windows:
-        windows.setattr(os, "name", "nt")
+        windows.setattr(sys, "platform", "win32")
         screen = Screen(stream)
     assert screen.colour is colour
 
@@ -305,6 +313,7 @@ def test_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.usefixtures("windows_terminal")
 def test_colour_has_no_width() -> None:
     rows = [[Cell("a", Style.GOOD), Cell("b")], [Cell("aaa"), Cell("b", Style.BAD)]]
     stream = Terminal()

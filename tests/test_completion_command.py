@@ -15,7 +15,7 @@ from smtpverify.cli import COMMANDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-BASH = shutil.which("bash")
+BASH = None if sys.platform == "win32" else shutil.which("bash")  # where it may be that of another system
 
 
 def run(*arguments: str) -> Any:

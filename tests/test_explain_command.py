@@ -188,7 +188,7 @@ def test_known_hosts(tmp_path: Path) -> None:
     assert [trust["pins_only"] for trust in trusts] == [True, False, False]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="modes say nothing of who may read")
+@pytest.mark.skipif(sys.platform == "win32", reason="modes say nothing of who may read")
 def test_a_password_file_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret"
     path.write_text("s3cret")

@@ -510,6 +510,7 @@ def test_lmtp_and_a_greeting_other_than_220(smtp_server: ServerFactory, tmp_path
         assert caught.value.smtp_code == 421
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
 def test_lmtp_without_a_socket_there(tmp_path: Path) -> None:
     smtp = LMTP(timeout=TIMEOUT)
     with pytest.raises(FileNotFoundError):

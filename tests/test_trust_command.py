@@ -57,6 +57,8 @@ _AT_TERMINAL = (
 
 def sitting(*arguments: str, answer: bytes) -> tuple[int, str]:
     """Run a command at a terminal, and answer its question; the status, and what was shown."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     import pty
 
     ours, theirs = pty.openpty()

@@ -7,6 +7,7 @@ A subcommand's module has `configure(parser)`, which adds its arguments and help
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -123,13 +124,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = _run(arguments)
     except KeyboardInterrupt as end:
         status = _TERMINATED if isinstance(end, Terminated) else _INTERRUPTED
-    except BrokenPipeError:
-        _abandon(sys.stdout)
-        status = _BROKEN_PIPE
-    except OSError as error:  # of the parser, which prints by itself
-        _tell(f"smtpverify: {error}")
-        status = EX_OSERR
+    except OSError as error:  # of the parser too, which prints by itself
+        if _is_broken_pipe(error):
+            _abandon(sys.stdout)
+            status = _BROKEN_PIPE
+        else:
+            _tell(f"smtpverify: {error}")
+            status = EX_OSERR
     return _flushed(status)
+
+
+def _is_broken_pipe(error: OSError) -> bool:
+    # To write to a pipe that nobody reads is an invalid argument to the C library of Windows.
+    invalid = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return invalid or isinstance(error, BrokenPipeError)
 
 
 @contextmanager
@@ -158,11 +166,11 @@ def _run(arguments: list[str]) -> int:
         return int(end.code or 0)
     try:
         return int(chosen.run(chosen))
-    except BrokenPipeError:
-        raise
     except CommandError as error:
         message, status = str(error), error.status
     except OSError as error:
+        if _is_broken_pipe(error):
+            raise
         message, status = str(error), EX_OSERR
     _tell(f"{parser.prog} {chosen.command}: {message}")
     return status
@@ -212,12 +220,11 @@ def _flushed(status: int) -> int:
     """Hand on what is still buffered; gives the status, in which a failure shows."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon(sys.stdout)
-        status = _BROKEN_PIPE
     except OSError as error:
         _abandon(sys.stdout)
-        if not status:
+        if _is_broken_pipe(error):
+            status = _BROKEN_PIPE
+        elif not status:
             _tell(f"smtpverify: standard output: {error.strerror}")
             status = EX_OSERR
     try:

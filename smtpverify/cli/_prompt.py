@@ -65,7 +65,7 @@ def _asked(relay: Relay, *, piped: bool) -> str:
 
 def _has_terminal() -> bool:
     """Whether getpass() has somebody to ask: without a terminal it would read standard input."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return sys.stderr is not None and sys.stderr.isatty()
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))

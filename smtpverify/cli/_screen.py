@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Screen", "Style", "counted"]
+__all__ = ["Screen", "Style", "counted", "print_for_shell"]
 
 _WIDEST = 120  # longer lines are hard to read
 _NARROWEST = 60
@@ -47,8 +48,8 @@ class Screen:
         self._stream = sys.stdout if stream is None else stream
         self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
         self._lock, self._muted = threading.Lock(), False
-        self.colour = _shows_colour(self._stream)
-        self.draws = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.draws = _takes_escape_sequences(self._stream)
+        self.colour = self.draws and not os.environ.get("NO_COLOR")  # https://no-color.org: and not empty
         self.width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))
         self._substitutes = str.maketrans({} if self._can_encode("".join(_IN_ASCII)) else _IN_ASCII)
 
@@ -129,9 +130,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _shows_colour(stream: TextIO) -> bool:
-    # https://no-color.org: set, and not empty.
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+def print_for_shell(text: str) -> None:
+    """Print what a shell is to read: with LF alone, since a CR would be part of a value to Git's bash."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(newline="\n")
+    print(text)
+
+
+def _takes_escape_sequences(stream: TextIO) -> bool:
+    if os.environ.get("TERM") == "dumb" or not stream.isatty():
         return False
-    # The console of older Windows prints escape sequences as they are; Windows Terminal says who it is.
-    return os.name != "nt" or "WT_SESSION" in os.environ
+    # The console of Windows prints escape sequences as they are; Windows Terminal says who it is.
+    return sys.platform != "win32" or "WT_SESSION" in os.environ

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..stdlib import commands_of, parser_actions
 from . import COMMANDS, EX_UNAVAILABLE, CommandError, whole_parser
+from ._screen import print_for_shell
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         ) from error
     parser = whole_parser()
     _prepare(parser, shtab.FILE)
-    print(shtab.complete(parser, shell=arguments.shell))
+    print_for_shell(shtab.complete(parser, shell=arguments.shell))
     return 0
 
 

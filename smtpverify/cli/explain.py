@@ -12,7 +12,7 @@ from ..relay import Relay
 from ..schemes import DIALECTS, EXTERNAL, OAUTH, PASSWORD, Mode
 from ..smtp.attempts import Attempt, attempts
 from ..smtp.credentials import refuse_what_others_read
-from ..smtp.endpoints import is_loopback
+from ..smtp.endpoints import has_unix_sockets, is_loopback
 from ..tls.known_hosts import read_known_hosts
 from ..tls.names import reference_identifier
 from ..tls.trust import source_of_roots
@@ -194,6 +194,8 @@ def _notes(relay: Relay, plaintext: str) -> Iterable[str]:
     here = relay.path is not None or is_loopback(relay.host)
     if logs_in and plaintext != "never" and not here:
         yield "the login is refused where the connection is in plaintext: the server is on another machine"
+    if relay.path is not None and not has_unix_sockets():
+        yield "it can't be used on this system, which has no Unix sockets for Python; give lmtp://host:port"
     if relay.auth == EXTERNAL and relay.trust.client_cert is None:
         yield "EXTERNAL takes the identity from the client's certificate, and none is named (client-cert=)"
     if relay.mode is Mode.STARTTLS and relay.port == 465:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +20,10 @@ from ..stdlib import interpreter_options
 from ..tls.known_hosts import user_known_hosts
 from ..tls.pins import Pin
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
+from ._screen import print_for_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["configure", "run"]
 
@@ -74,7 +78,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-environment",
         action="store_true",
-        help="run nothing; print the variables that do it, for a shell's eval",
+        help="run nothing; print the variables that do it, for PowerShell's Invoke-Expression on Windows, or "
+        "for a shell's eval",
     )
     parser.add_argument("-m", dest="module", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("program", metavar="SCRIPT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -92,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     variables = _variables(arguments)
     if arguments.print_environment:
         for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
+            print_for_shell(_assignment(name, value))
         return 0
     program: list[str] = arguments.program
     if program[:1] == ["--"]:
@@ -154,8 +159,32 @@ def _known_hosts(arguments: argparse.Namespace, before: str | None) -> str | Non
     return own
 
 
+def _assignment(name: str, value: str) -> str:
+    """Return what sets an environment variable in the user's shell."""
+    if sys.platform == "win32" and "SHELL" not in os.environ:  # which Git's bash sets
+        doubled = value.replace("'", "''")
+        return f"$env:{name} = '{doubled}'"
+    return f"export {name}={shlex.quote(value)}"
+
+
 def _become(command: list[str], environment: Mapping[str, str]) -> int:
-    if sys.platform != "win32":  # where it would return to the shell at once
-        sys.stdout.flush()
+    sys.stdout.flush()
+    if sys.platform != "win32":
         os.execve(command[0], command, environment)  # noqa: S606 # the user's own program
-    return subprocess.call(command, env=environment)  # noqa: S603 # the same
+    # There execve() would start another process, and let the shell go on at once.
+    with _ignore_ctrl_c():
+        status = subprocess.call(command, env=environment)  # noqa: S603 # the same
+    return status - (1 << 32) if status >> 31 else status  # of 0xC000013A sys.exit() would make -1
+
+
+@contextlib.contextmanager
+def _ignore_ctrl_c() -> Iterator[None]:
+    """Take no notice of Ctrl-C, which the console hands to the program too: what it means is its decision."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # SIG_IGN may be inherited
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

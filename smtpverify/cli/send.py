@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import smtplib
 import sys
 from typing import TYPE_CHECKING
@@ -32,9 +33,10 @@ Hands a message to a relay: that of FILE or of standard input, as it is, or one
 made of --subject, --body and --attach. Nothing goes to a server that fails
 verification. Says nothing if all goes well.
 
-An argument with an @ and without a / is a recipient; where there is none, the
-recipients are those of the headers To, Cc and Bcc. Bcc is never sent. Date and
-Message-ID are added where they are missing.
+An argument with an @ and without a / (on Windows, also without a \\) is a
+recipient; where there is none, the recipients are those of the headers To, Cc
+and Bcc. Bcc is never sent. Date and Message-ID are added where they are
+missing.
 
 Where the URL and what it names, netrc and the keyring have no password, it is
 asked for at the terminal.
@@ -133,8 +135,8 @@ def _timeouts(seconds: float | None) -> Timeouts:
 
 
 def _letter(arguments: argparse.Namespace) -> Letter:
-    recipients = [*arguments.to, *(word for word in arguments.words if "@" in word and "/" not in word)]
-    files = [word for word in arguments.words if "@" not in word or "/" in word]
+    recipients = [*arguments.to, *(word for word in arguments.words if _is_address(word))]
+    files = [word for word in arguments.words if not _is_address(word)]
     for address in (arguments.sender or "", *recipients):
         if not address.isprintable():  # octets that are no UTF-8 too
             raise CommandError(f"no address: {printable(address)}", EX_USAGE)
@@ -158,6 +160,10 @@ def _letter(arguments: argparse.Namespace) -> Letter:
         raise CommandError(f"the text is not in UTF-8: {error}", EX_DATAERR) from error
     made = composed(Parts(arguments.subject, text, arguments.attach), arguments.sender, recipients)
     return prepared(made, arguments.sender, recipients)
+
+
+def _is_address(word: str) -> bool:
+    return "@" in word and "/" not in word and os.sep not in word
 
 
 def _read(path: str | None) -> bytes:

@@ -57,7 +57,8 @@ display, tells you: whoever sits in between shows a fingerprint too, which is
 his own.
 
 The known hosts are a file in TOML, $XDG_CONFIG_HOME/smtpverify/known_hosts, or
-else ~/.config/smtpverify/known_hosts. The commands use it; a program does so by
+else ~/.config/smtpverify/known_hosts (on Windows, known_hosts in
+%APPDATA%\\smtpverify). The commands use it; a program does so by
 Trust(known_hosts=True), or ?known-hosts in a relay URL. Opportunistic relays
 write there besides which servers have offered TLS.
 """

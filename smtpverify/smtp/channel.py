@@ -11,6 +11,7 @@ import contextlib
 import math
 import select
 import socket
+import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -231,7 +232,7 @@ class Channel:
 
     def _ready(self, readable: bool, writable: bool, seconds: float) -> bool:
         """Whether the system's socket is one of these within the time."""
-        if not hasattr(select, "poll"):  # Windows
+        if sys.platform == "win32" or not hasattr(select, "poll"):  # as under gevent
             reads, writes = ([self.sock] if wanted else [] for wanted in (readable, writable))
             return any(select.select(reads, writes, [], seconds))
         if self._poll is None:

@@ -22,7 +22,7 @@ from ..tls.trust import Trust, trust_given, with_client_certificate
 from .attempts import Attempt, attempts, may_fall_back
 from .credentials import find_password, kept
 from .downgrade import downgrade, keep_in_mind
-from .endpoints import as_text, connects_directly, port_number, prepare
+from .endpoints import as_text, connects_directly, has_unix_sockets, port_number, prepare
 from .mailing import Mailing
 from .secrecy import veiled
 from .session import one_of
@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from ..schemes import Dialect
     from .credentials import Keeper, Password
 
-    SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer  # as typeshed has it
+    # As typeshed has it.
+    if sys.version_info >= (3, 15):
+        SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer | int
+    else:
+        SourceAddress: TypeAlias = tuple[Any, ...] | str | Buffer
 
 __all__ = ["DEFAULT_DIALECT", "DEFAULT_TIMEOUT", "LMTP", "SMTP", "SMTP_SSL"]
 
@@ -394,6 +398,14 @@ class LMTP(SMTP, StockLMTP):
             dialect=dialect,
             ignore_extensions=ignore_extensions,
         )
+
+    def _parsed(self, host: str) -> Relay:
+        relay = super()._parsed(host)
+        if relay.path is not None and not has_unix_sockets():
+            raise RelayURLError(
+                "path: this system has no Unix sockets for Python; give a host and a port, as in lmtp://host:24"
+            )
+        return relay
 
     def _open(self, relay: Relay, attempt: Attempt) -> tuple[int, bytes]:
         if relay.path is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from ..errors import RelayURLError, printable
@@ -123,6 +124,8 @@ def _from_file(path: str) -> Secret:
         raise
     except OSError as error:
         raise RelayURLError(f"password-file: {printable(path)}: {error.strerror or error}") from error
+    # The editors of Windows begin a file in UTF-8 with U+FEFF, which SASLprep drops (RFC 4013 2.1).
+    content = content.removeprefix(b"\xef\xbb\xbf")
     lines = content.removesuffix(b"\n").removesuffix(b"\r").splitlines()
     if len(lines) != 1 or not lines[0] or len(content) > _LONGEST:
         problem = (
@@ -139,7 +142,7 @@ def refuse_what_others_read(path: str, status: os.stat_result) -> None:
     Raises:
         RelayURLError: they can.
     """
-    if os.name == "nt":  # whose modes say nothing of who may read
+    if sys.platform == "win32":  # whose modes say nothing of who may read
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise RelayURLError(f"password-file: {printable(path)}: others can read it; try chmod 600")

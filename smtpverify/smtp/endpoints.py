@@ -11,6 +11,7 @@ from ..errors import RelayURLError, printable
 __all__ = [
     "as_text",
     "connects_directly",
+    "has_unix_sockets",
     "is_local",
     "leads_here",
     "port_number",
@@ -41,6 +42,7 @@ def port_number(port: Any) -> int | None:
 # Octets that the system queues and has not sent: so that a slow link's progress shows in steps smaller than a
 # send buffer.
 _UNSENT = 131072
+_SO_NWRITE = 0x1024  # of Darwin's sys/socket.h; the socket module has no name for it
 
 
 def prepare(sock: Any) -> None:
@@ -57,14 +59,23 @@ def prepare(sock: Any) -> None:
 
 def undelivered(sock: Any) -> int:
     """How many octets the system has taken over and not delivered; 0 where it does not tell."""
+    if sys.platform == "win32":
+        return 0
     try:
+        if sys.platform == "darwin":  # where TIOCOUTQ is for terminals alone
+            return int(sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE))
         import fcntl
         import termios
 
         octets = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except (AttributeError, ImportError, OSError):  # Windows, or a system without that question
+    except (AttributeError, ImportError, OSError):  # a system, or a socket, without that question
         return 0
     return int.from_bytes(octets, sys.byteorder)
+
+
+def has_unix_sockets() -> bool:
+    """Whether this Python can connect to a Unix socket: on Windows none can."""
+    return hasattr(socket, "AF_UNIX")
 
 
 def is_unix(sock: Any) -> bool:

@@ -16,11 +16,14 @@ import datetime
 import os
 import re
 import stat
+import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from ..errors import PinFormatError, ReferenceIdentifierError, TrustError, printable
+from ..paths import configuration_directory
 from .names import host_key, split_host_port
 from .pins import Pin
 
@@ -49,8 +52,8 @@ HEADING = """\
 
 _LARGEST = 4_000_000  # octets: some forty thousand hosts
 _TABLES = ("keys", "tls")
-# Modes of files mean something, and say it.
-_HAS_OWNERS = hasattr(os, "geteuid")
+_PATIENCE = 1.0  # seconds
+_AGAIN = 0.01
 
 _STRING = r'"[^"\\\x00-\x08\x0a-\x1f\x7f]*"'  # TOML's basic string, without escapes
 _HEADER = re.compile(r"\[[ \t]*([A-Za-z0-9_-]+)[ \t]*\][ \t]*(?:#.*)?")
@@ -81,14 +84,9 @@ class KnownHosts:
 
 
 def user_known_hosts() -> str | None:
-    """The path of the user's own file, in the configuration directory (XDG Base Directory Specification).
-
-    None where the user has no home: a place in the current directory would be another one each time.
-    """
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # "must be absolute … should be ignored"
-        base = os.path.join(os.path.expanduser("~"), ".config")
-    return os.path.join(base, "smtpverify", "known_hosts") if os.path.isabs(base) else None
+    """The path of the user's own file, in the configuration directory; None where the user has no home."""
+    directory = configuration_directory()
+    return None if directory is None else os.path.join(directory, "smtpverify", "known_hosts")
 
 
 def read_known_hosts(path: str) -> KnownHosts:
@@ -132,19 +130,28 @@ def text_of(path: str) -> str:
         raise _unusable(path, error.strerror) from error
     _refuse_too_large(path, octets)
     try:
-        return octets.decode("utf-8")
+        return octets.decode("utf-8-sig")  # the editors of Windows begin with a mark, which no TOML has
     except UnicodeDecodeError as error:
         raise _unusable(path, "it is not UTF-8") from error
 
 
 def _open(path: str, flags: int) -> int:
     # Without waiting for somebody at the other end of what is no file at all.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    flags |= getattr(os, "O_NONBLOCK", 0)
+    end = monotonic() + _PATIENCE
+    while True:
+        try:
+            return os.open(path, flags)
+        except PermissionError:
+            # Windows refuses for the moment in which another process puts a new file in its place.
+            if sys.platform != "win32" or monotonic() > end:
+                raise
+        sleep(_AGAIN)
 
 
 def _refuse_what_others_write(path: str, status: os.stat_result) -> None:
     # Whoever writes to it decides whom we believe.
-    if not _HAS_OWNERS:
+    if sys.platform == "win32":  # where modes say nothing of who may write
         return
     if stat.S_IMODE(status.st_mode) & 0o022:
         raise _unusable(path, "others can write to it; try chmod 600")

@@ -13,7 +13,9 @@ import os
 import re
 import ssl
 import stat
+import sys
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TrustError, printable
@@ -47,6 +49,7 @@ __all__ = [
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
 # Of another key, and of another kind of key.
 _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+_SLOT = 10.0  # seconds: to read the store of Windows takes some milliseconds
 _NO_PEM = "{} holds no CA certificate in PEM form"
 
 
@@ -182,6 +185,11 @@ def load_roots(context: ssl.SSLContext, roots: str | None) -> None:
     if not directory and not _holds_certificates(context):  # a file with a CRL alone
         raise TrustError(f"roots: {_NO_PEM.format(printable(roots))}")
     if directory:
+        if os.pathsep in roots:  # OpenSSL would look in two others
+            raise TrustError(
+                f"roots: the directory {printable(roots)} can't be used: to OpenSSL '{os.pathsep}' ends a "
+                f"directory's name; use a file, or rename the directory"
+            )
         if not _is_hashed_directory(roots):
             raise TrustError(
                 f"roots: the directory {printable(roots)} holds no CA certificate under a hashed name; "
@@ -200,7 +208,8 @@ def source_of_roots(trust: Trust) -> str:
         hashed = [directory for directory in directories if _is_hashed_directory(directory)]
         if _holds_certificates(probe) or hashed:
             found = [path for path in (file, *hashed) if os.path.exists(path)]
-            return "the system's store" + (f" ({printable(', '.join(found))})" if found else "")
+            store = "the certificate store of Windows" if sys.platform == "win32" else "the system's store"
+            return store + (f" ({printable(', '.join(found))})" if found else "")
         roots = "certifi"
     return "the package certifi" if roots == "certifi" else printable(roots)
 
@@ -337,7 +346,21 @@ def _roots_state(roots: str | None) -> object:
         return None
     if roots is not None and roots != "system":
         return _state(roots)
-    return tuple((path, _state(path)) for path in _system_paths())
+    return (
+        *((path, _state(path)) for path in _system_paths()),
+        _windows_store_state(int(monotonic() / _SLOT)),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _windows_store_state(slot: int) -> int | None:
+    """What changes when the certificate store of Windows does; looked at once in a slot of time."""
+    if sys.platform != "win32":
+        return None
+    try:
+        return hash(tuple(entry[0] for name in ("CA", "ROOT") for entry in ssl.enum_certificates(name)))
+    except PermissionError:  # of which ssl itself warns
+        return None
 
 
 def _system_paths() -> list[str]:

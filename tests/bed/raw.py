@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +19,18 @@ class Raw:
     """
 
     def __init__(self, server: Server) -> None:
-        if server.path:
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(TIMEOUT)
-            self.socket.connect(server.path)
-        else:
-            self.socket = socket.create_connection((server.host, server.port), TIMEOUT)
+        self.socket = self._connected(server)
+
+    @staticmethod
+    def _connected(server: Server) -> socket.socket:
+        if not server.path:
+            return socket.create_connection((server.host, server.port), TIMEOUT)
+        if sys.platform == "win32":
+            raise NotImplementedError
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT)
+        sock.connect(server.path)
+        return sock
 
     def __enter__(self) -> Raw:
         return self

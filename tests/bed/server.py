@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,8 @@ class Server:
 
     def _listen(self, host: str) -> socket.socket:
         if self.path:
+            if sys.platform == "win32":
+                raise NotImplementedError
             listener = socket.socket(socket.AF_UNIX)
         else:
             listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -39,6 +39,8 @@ def main() -> None:
 
 def fork(errand: Errand) -> Report:
     """Run an errand in a new process, and measure it from outside."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -195,6 +196,8 @@ def accepts(port: int) -> bool:
 
 def mailboxes(base: Path) -> tuple[Path, int, int]:
     """A place for mail, and whose it is."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     base.chmod(0o755)
     nobody = pwd.getpwnam("nobody")
     mail = base / "mail"
@@ -252,6 +255,8 @@ def configured_dovecot(
     base: Path, template: str, users: list[str], ports: dict[str, int], **fields: object
 ) -> Iterator[Running]:
     """Dovecot by a template of its configuration, and the lines of a passwd-file."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     program = command("dovecot")
     mail, uid, gid = mailboxes(base)
     (base / "users").write_text("".join(users), encoding="utf-8")

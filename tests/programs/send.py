@@ -33,6 +33,8 @@ def main() -> None:
 
 
 def _forked(program: Program, way: str, server: str) -> int:
+    if sys.platform == "win32":
+        raise NotImplementedError
     child = os.fork()
     if child:
         return child
