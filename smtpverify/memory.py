@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 import tempfile
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 from .errors import TrustError, printable
@@ -176,11 +176,12 @@ def _let_the_same_read(path: str, descriptor: int) -> None:
 def _alone(path: str) -> Iterator[None]:
     """Hold the lock that every writer takes. Its file stays: others may be waiting for it."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600), "rb") as file:
-        end = monotonic() + _PATIENCE
+        waited = 0.0  # by its pauses: a clock may stand still
         while not _lock(file.fileno()):
-            if monotonic() > end:
+            if waited > _PATIENCE:
                 raise TrustError(f"known hosts: {printable(path)}: another process holds it")
             sleep(_AGAIN)
+            waited += _AGAIN
         try:
             yield
         finally:  # to close it does not do where somebody has forked; the end of a process does
