@@ -35,6 +35,7 @@ _LONGEST_COMMAND = (
 )
 _LONGEST_RESPONSE = 12288  # octets of Base64 (RFC 4954 4)
 _MOST_CHALLENGES = 5  # as in smtplib
+_LOGGED_IN = (503, b"5.5.1 Logged in already")
 
 
 class Authentication(Conversation):
@@ -203,11 +204,11 @@ class Authentication(Conversation):
             challenge = self._challenge(reply[1])
             reply = reply[0], scrubbed(reply[1], self._secrets)  # it may repeat them
             if count > _MOST_CHALLENGES:
-                endless = AuthenticationError(
-                    f"Server AUTH mechanism infinite loop. Last response: {reply!r}"
+                raise AuthenticationError(
+                    f"Server AUTH mechanism infinite loop. Last response: {reply!r}",
+                    smtp_code=reply[0],
+                    smtp_error=reply[1],
                 )
-                endless.smtp_code, endless.smtp_error = reply
-                raise endless
             if challenge is None:
                 raise AuthenticationError(
                     f"the server's challenge is not Base64 (RFC 4954 4): '{printable(reply[1], 60)}'"
@@ -255,9 +256,16 @@ class Authentication(Conversation):
         if reply[0] == 535 and mechanism in PASSWORD[:-2] and set(PASSWORD[-2:]) & set(offered):
             said += f". If the password is right, the server may not have it in the form for {mechanism}; "
             said += 'mechanism="PLAIN", or auth=plain in a URL, sends it as it is'
-        error: AuthenticationError = self._error(AuthenticationError, None, said)
-        error.smtp_code, error.smtp_error = reply
-        error.mechanism, error.offered, error.complaint = mechanism, offered, complaint
+        error: AuthenticationError = self._error(
+            AuthenticationError,
+            None,
+            said,
+            smtp_code=reply[0],
+            smtp_error=reply[1],
+            mechanism=mechanism,
+            offered=offered,
+            complaint=complaint,
+        )
         return error
 
     # --- the choice ------------------------------------------------------------------------------
@@ -353,13 +361,15 @@ class Authentication(Conversation):
         key, digest = self._login_digest
         same = secret is None or hmac.compare_digest(hmac.digest(key, secret.octets, "sha256"), digest)
         if self._logged_in[0] == user and same:
-            return 503, b"5.5.1 Logged in already"
+            return _LOGGED_IN
         other = "with another password" if self._logged_in[0] == user else "as another user"
-        error: AuthenticationError = self._error(
-            AuthenticationError, None, f"the connection is logged in already, {other}; connect anew"
+        raise self._error(
+            AuthenticationError,
+            None,
+            f"the connection is logged in already, {other}; connect anew",
+            smtp_code=_LOGGED_IN[0],
+            smtp_error=_LOGGED_IN[1],
         )
-        error.smtp_code, error.smtp_error = 503, b"5.5.1 Logged in already"
-        raise error
 
     def _forget_ehlo(self) -> None:
         super()._forget_ehlo()

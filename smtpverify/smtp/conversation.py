@@ -226,8 +226,7 @@ class Conversation(Session):
             if self._secrets and isinstance(error, MalformedReplyError):
                 # It may repeat them, in part and in any form.
                 said = "the server broke RFC 5321 4.2; how is not shown, since it was during a login"
-                MalformedReplyError.__init__(error, said, host=error.host)
-                error.smtp_error = b""
+                MalformedReplyError.__init__(error, said, host=error.host, smtp_code=error.smtp_code)
                 error = error.with_traceback(None)
             self._close_with_port(error)
             raise error
@@ -255,11 +254,12 @@ class Conversation(Session):
             failure = self._failed(
                 GreetingError,
                 Cause.NO_GREETING,
-                f"no SMTP greeting came: {error.args[0]}",
+                f"no SMTP greeting came: {error.message}",
                 "Is this a mail server's port? Most use 587 and 25 for STARTTLS, and 465 for TLS from the "
                 "first byte.",
+                smtp_code=error.smtp_code,
+                smtp_error=error.smtp_error,
             )
-            failure.smtp_code, failure.smtp_error = error.smtp_code, error.smtp_error or str(error)
             raise failure from error
         cause = error.__cause__
         if isinstance(cause, OSError):

@@ -287,11 +287,8 @@ class Mailing(Authentication):
     def _check_size(self, size: int, sender: str) -> None:
         limit = self.esmtp_features["size"]
         if limit.isdecimal() and 0 < int(limit) < size:  # RFC 1870 4: 0 is no limit
-            error = self._error(
-                MessageTooLargeError, None, f"the message has {size} octets, and the server takes {limit}"
-            )
-            error.sender = sender
-            raise error
+            said = f"the message has {size} octets, and the server takes {limit}"
+            raise self._error(MessageTooLargeError, None, said, sender=sender)
 
     def _flattened(
         self, message: Message[Any, Any], sender: str | None, recipients: Recipients | None

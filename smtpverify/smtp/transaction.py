@@ -141,9 +141,12 @@ class Transaction:
             if len(self.accepted) == 1:
                 self.error = smtplib.SMTPDataError(code, text)
                 return
-            self.error = error = LMTPDataError("every recipient was refused after the data")
-            error.recipients = dict(self.refused)
-            error.smtp_code, error.smtp_error = code, text
+            self.error = LMTPDataError(
+                "every recipient was refused after the data",
+                recipients=dict(self.refused),
+                smtp_code=code,
+                smtp_error=text,
+            )
 
     def _refuse_data(self, reply: Reply) -> None:
         if self.error is None:
