@@ -76,6 +76,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         names = self._chosen(mechanism, PASSWORD, offered)
+        self.user = user
         for name in names[:-1]:
             try:
                 return self._log_in(name, user, secret, offered, initial_response_ok)
@@ -108,6 +109,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         name = self._chosen(mechanism, OAUTH, offered)[0]
+        self.user = user
         secret = given if isinstance(given, Secret) else Secret(given(), "token")
         if name == "XOAUTH2":
             return self._exchange(XOAuth2(user, secret), offered)
@@ -131,6 +133,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         self._chosen(None, (EXTERNAL,), offered)
+        self.user = authorize_as
         return self._exchange(External(authorize_as), offered)
 
     @property
@@ -192,7 +195,7 @@ class Authentication(Conversation):
         count = 0
         set_challenge_count(self, count)
         if first is None or len(line) > _LONGEST_COMMAND:
-            self.send(b"AUTH %s\r\n" % mechanism.encode())
+            self.send(f"AUTH {mechanism}\r\n")
         else:
             self.send(line)
             count, first = 1, None
@@ -334,7 +337,7 @@ class Authentication(Conversation):
         self, name: str, method: str, user: str, secret: Secret, initial_response_ok: bool
     ) -> tuple[int, bytes]:
         """Let somebody's own `auth_plain()` or the like answer, from the attributes that smtplib sets."""
-        self.user, self.password = user, secret.text
+        self.password = secret.text
         try:
             reply = self.auth(name, getattr(self, method), initial_response_ok=initial_response_ok)
         finally:

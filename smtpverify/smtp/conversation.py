@@ -70,6 +70,7 @@ class Conversation(Session):
         """
         self._want_turn()
         self._want_connection()
+        is_command = isinstance(s, (str, Hidden))
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
         by_hand = not isinstance(s, Hidden)  # auth() knows what is secret
@@ -86,6 +87,8 @@ class Conversation(Session):
         if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1
+        if self.debuglevel > 0:
+            self._print_sent(*((s, b"") if is_command else (b"", s)))
         self._transmit(s, alone=self._unanswered == 1)
 
     def getreply(self) -> tuple[int, bytes]:
@@ -99,9 +102,9 @@ class Conversation(Session):
         """
         self._want_turn()
         self._want_connection()
-        reply = self._read_reply(self._awaited)
+        code, text = self._read_reply(self._awaited)
         self._unanswered = max(0, self._unanswered - 1)
-        return reply
+        return code, text  # which prints and pickles as smtplib's
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         """As `smtplib.SMTP.putcmd`.
@@ -125,8 +128,6 @@ class Conversation(Session):
         """
         if alone:
             self._expect_silence()
-        if self.debuglevel > 0:
-            print_debug(self, "send:", repr(shown(octets)))
         sys.audit("smtplib.send", self, shown(octets))
         channel = self._channel()
         try:
@@ -146,8 +147,30 @@ class Conversation(Session):
             if self._secrets:
                 reply = reply._replace(text=scrubbed(reply.text, self._secrets))
         if self.debuglevel > 0:
-            print_debug(self, f"reply: retcode ({reply.code}); Msg: {scrubbed(reply.text, self._secrets)!a}")
+            self._print_reply(reply, step)
         return reply
+
+    # Debugging output has smtplib's lines, without secrets.
+
+    def _print_sent(self, commands: bytes, data: bytes = b"") -> None:
+        """Print what is sent: commands line by line, as text, and data as octets."""
+        lines = shown(commands).decode("utf-8", "backslashreplace").split("\r\n")
+        for line in lines[:-1]:
+            print_debug(self, "send:", repr(f"{line}\r\n"))
+        if lines[-1]:
+            print_debug(self, "send:", repr(lines[-1]))
+        if data:
+            print_debug(self, "send:", repr(shown(data)))
+
+    def _print_reply(self, reply: Reply, step: str | float) -> None:
+        text = scrubbed(reply.text, self._secrets)
+        lines = text.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            mark = b" " if number == len(lines) else b"-"
+            print_debug(self, "reply:", repr(b"%d%b%b\r\n" % (reply.code, mark, line)))
+        print_debug(self, f"reply: retcode ({reply.code}); Msg: {text!a}")
+        if step in ("data_start", "data_end"):
+            print_debug(self, "data:", (reply.code, text))
 
     def _in_time(
         self, step: str | float, ask: Callable[..., tuple[int, bytes]], *args: Any
