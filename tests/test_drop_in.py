@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -302,3 +303,120 @@ def test_debugging_output_has_no_secret(
     assert "reply: b'535-5.7.8 " in shown
     assert "send: 'AUTH LOGIN ***\\r\\n'" in shown
     assert "send: '***\\r\\n'" in shown
+
+
+# --- in place of the module ------------------------------------------------------------------------
+
+# What was loaded before smtpverify stands in the place of smtplib.
+LOADED_BEFORE = {
+    "nothing": "",
+    "smtplib": "import smtplib",
+    "our classes": "smtpverify.SMTP",
+    "everything": "[getattr(smtpverify, name) for name in dir(smtpverify)]",
+    "the standard library's handler": "import logging.handlers",
+    "and injected": "smtpverify.inject_into_smtplib()",
+}
+IN_PLACE = """
+import sys, warnings
+import smtpverify
+{before}
+sys.modules["smtplib"] = smtpverify
+import smtplib
+real = smtpverify.stdlib.smtplib
+assert smtplib is smtpverify and real is not smtpverify
+assert smtplib.SMTP.__module__ == "smtpverify.smtp.client"
+assert issubclass(smtplib.SMTP, real.SMTP) and smtplib.SMTP is not real.SMTP
+for name in real.__all__ + ["LMTP", "SMTP_PORT", "CRLF", "socket"]:
+    assert name in ("SMTP", "SMTP_SSL", "LMTP") or getattr(smtplib, name) is getattr(real, name), name
+
+import importlib, pkgutil
+for each in pkgutil.walk_packages(smtpverify.__path__, "smtpverify."):
+    if not each.name.endswith("__main__") and ".mercurial" not in each.name and ".django" not in each.name:
+        importlib.import_module(each.name)
+
+def send(module, port):
+    with module.SMTP({host!r}, port, "client.example.org", timeout=5) as smtp:
+        assert smtp.sendmail("alice@example.org", ["bob@example.net"], "hello") == {{}}
+
+def check_tls(module):
+    smtp = module.SMTP({host!r}, {starttls}, "client.example.org", timeout=5)
+    try:
+        smtp.starttls()
+    except smtpverify.HostnameMismatchError:
+        return True
+    finally:
+        smtp.close()
+
+send(smtplib, {port})
+assert check_tls(smtplib)
+import logging, logging.handlers
+handler = logging.handlers.SMTPHandler(({host!r}, {port}), "alice@example.org", ["bob@example.net"], "hello")
+handler.emit(logging.makeLogRecord({{"msg": "hello"}}))
+
+import pickle
+assert pickle.loads(pickle.dumps(smtplib.SMTPDataError(550, b"no"))).args == (550, b"no")
+
+ours = [dict(vars(cls)) for cls in smtplib.SMTP.__mro__ if cls.__module__.startswith("smtpverify")]
+stock = None if {injected} else dict(vars(real.SMTP))
+injection = smtpverify.inject_into_smtplib()
+assert ours == [dict(vars(cls)) for cls in smtplib.SMTP.__mro__ if cls.__module__.startswith("smtpverify")]
+assert stock is None or vars(real.SMTP) != stock
+assert check_tls(real) and check_tls(smtplib)
+send(real, {port})
+send(smtplib, {port})
+smtpverify.extract_from_smtplib()
+assert stock is None or dict(vars(real.SMTP)) == stock
+importlib.reload(smtpverify)
+assert not hasattr(smtpverify, "no_such_name")
+send(smtplib, {port})
+print("sent")
+"""
+
+
+@pytest.mark.parametrize("before", LOADED_BEFORE)
+def test_in_place_of_the_module(smtp_server: ServerFactory, before: str) -> None:
+    # The certificate is for a name, and the host is an address.
+    with smtp_server(before_tls=()) as server, smtp_server(tls=Tls.STARTTLS) as starttls:
+        code = IN_PLACE.format(
+            before=LOADED_BEFORE[before],
+            host=LOOPBACK,
+            port=server.port,
+            starttls=starttls.port,
+            injected="injected" in before,
+        )
+        command = [sys.executable, "-W", "error", "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.stderr, done.stdout) == ("", "sent\n")
+    assert sum(len(one.messages) for one in server.connections) == 5
+    assert not any(one.handshake_done and one.leaked() for one in starttls.connections)
+
+
+def by_subclass(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(smtplib.SMTP):
+        pass
+
+    monkeypatch.setattr(smtplib, "SMTP", Own)
+
+
+def by_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtplib, "SMTP", smtpverify.SMTP)
+
+
+def by_mock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtplib, "SMTP", mock.MagicMock())
+
+
+@pytest.mark.parametrize("replace", [by_subclass, by_ours, by_mock])
+def test_injection_where_another_class_goes_by_the_name(
+    smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, replace: Any
+) -> None:
+    stock, ours, connect = smtplib.SMTP, dict(vars(smtpverify.SMTP)), vars(smtplib.SMTP)["connect"]
+    replace(monkeypatch)
+    with smtpverify.inject_into_smtplib():
+        assert dict(vars(smtpverify.SMTP)) == ours
+        assert vars(stock)["connect"] is not connect
+        with smtp_server(tls=Tls.STARTTLS) as server:
+            smtp = connected(server, stock)
+            with pytest.raises(smtpverify.HostnameMismatchError):
+                smtp.starttls()
+    assert vars(stock)["connect"] is connect

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hmac
 import re
-import smtplib
 from base64 import b64decode, b64encode
 from os import urandom
 from typing import TYPE_CHECKING
 
 from ..errors import AuthenticationError, CommandArgumentError, ServerSignatureError, printable
 from ..schemes import EXTERNAL, OAUTH, PASSWORD
-from ..stdlib import StockSMTP, has_cram_md5, set_challenge_count
+from ..stdlib import StockSMTP, has_cram_md5, set_challenge_count, smtplib
 from .conversation import Conversation
 from .sasl import CramMD5, External, Login, Mechanism, OAuthBearer, Plain, Scram, XOAuth2
 from .secrecy import Hidden, Secret, scrubbed

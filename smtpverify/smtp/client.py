@@ -7,7 +7,6 @@ Python's smtplib, positional order included, and ours by keyword.
 
 from __future__ import annotations
 
-import smtplib
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
 from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
-from ..stdlib import DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, host_of, print_debug, set_host
+from ..stdlib import (
+    DEFAULT_TIMEOUT,
+    StockLMTP,
+    StockSMTP,
+    StockSMTP_SSL,
+    host_of,
+    print_debug,
+    set_host,
+    smtplib,
+)
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust, trust_given, with_client_certificate

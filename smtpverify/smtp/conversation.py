@@ -6,7 +6,6 @@ never leaves; credentials and, without a warning, mail never go in plaintext to 
 
 from __future__ import annotations
 
-import smtplib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +20,7 @@ from ..errors import (
     printable,
 )
 from ..schemes import Mode
-from ..stdlib import host_of, print_debug
+from ..stdlib import host_of, print_debug, smtplib
 from ..tls.causes import Cause
 from .channel import PeerClosed, TimedOut
 from .endpoints import is_local, is_loopback, is_system_socket, is_unix

@@ -7,12 +7,12 @@ they are done. What a server did not offer is not used: without PIPELINING every
 from __future__ import annotations
 
 import contextlib
-import smtplib
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
+from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

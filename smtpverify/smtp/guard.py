@@ -8,7 +8,6 @@ connection that failed stays closed.
 from __future__ import annotations
 
 import re
-import smtplib
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..stdlib import StockSMTP_SSL, socket_behind
+from ..stdlib import StockSMTP_SSL, smtplib, socket_behind
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.evidence import Diagnosis

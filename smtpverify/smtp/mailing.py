@@ -7,13 +7,12 @@ step of it (`mail`, `rcpt`, `data`, `getreply`, …) gets smtplib's own course i
 from __future__ import annotations
 
 import contextlib
-import smtplib
 import sys
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MessageTooLargeError
-from ..stdlib import StockSMTP
+from ..stdlib import StockSMTP, smtplib
 from .authentication import Authentication
 from .delivery import Delivery
 from .messages import addresses, flattened

@@ -7,7 +7,6 @@ No ssl context is touched here.
 
 from __future__ import annotations
 
-import smtplib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..stdlib import Client, caller_frame, host_of
+from ..stdlib import Client, caller_frame, host_of, smtplib
 from ..tls.causes import Cause
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls

@@ -6,11 +6,11 @@ The verdict is smtplib's for the same replies, whether they came one by one or a
 from __future__ import annotations
 
 import enum
-import smtplib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import DeliveryUnknownError, LMTPDataError
+from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from .replies import Reply
