@@ -63,7 +63,8 @@ class Channel:
         self.received_reply = self._replies.next  # the next reply, if it has been received already
         self._reader = file
         self._poll: Any = None
-        self._is_socket = isinstance(sock, socket.socket)
+        # A mock with the specification of a socket has no descriptor.
+        self._is_socket = isinstance(sock, socket.socket) and isinstance(sock.fileno(), int)
         if not self._is_socket:
             self._reader = file or sock.makefile("rb")
             return
