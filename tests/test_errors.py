@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
 import smtplib
 import ssl
+import sys
 import unicodedata
-from concurrent.futures import process
+from concurrent.futures import ProcessPoolExecutor, process
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -257,6 +259,35 @@ def test_all_are_of_the_public_face() -> None:
     for kind in (*BASES, *WARNINGS):
         assert getattr(smtpverify, kind.__name__) is kind
         assert kind.__name__ in dir(smtpverify)
+
+
+def refuse() -> None:
+    raise full(errors.AuthenticationError)
+
+
+def test_from_a_process_of_a_pool() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        caught = pool.submit(refuse).exception(timeout=50)
+    assert isinstance(caught, errors.AuthenticationError)
+    assert str(caught) == "mail.example.org:25: it failed"
+    expected = full(errors.AuthenticationError)
+    assert {name: getattr(caught, name) for name in vars(expected)} == vars(expected)
+    assert caught.args == expected.args
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda result: pickle.loads(pickle.dumps(result))]
+)
+def test_a_result_with_an_error(twin: Any) -> None:
+    error = full(errors.MessageTooLargeError)
+    refused = {"bob@example.net": (550, b"5.1.1 nobody")}
+    result = smtpverify.SendResult(smtpverify.Outcome.REFUSED, refused, error)
+    other = twin(result)
+    assert (other.outcome, other.refused, other.reply) == (result.outcome, refused, None)
+    assert (repr(other.error), str(other.error), other.error.args) == (repr(error), str(error), error.args)
+    if sys.version_info >= (3, 13):
+        assert copy.replace(other, error=None) == smtpverify.SendResult(smtpverify.Outcome.REFUSED, refused)
+        assert copy.replace(error.diagnosis, remedy="None.").cause is Cause.EXPIRED
 
 
 def test_what_a_caller_adds_is_kept() -> None:
