@@ -257,9 +257,11 @@ class MessageTooLargeError(_ReplyError, smtplib.SMTPSenderRefused):
         *,
         sender: str = "",
         smtp_code: int = 552,
-        smtp_error: bytes | None = b"5.3.4 Message size exceeds the server's limit",
+        smtp_error: bytes | None = None,
         **where: Unpack[_Where],
     ) -> None:
+        if smtp_error is None:
+            smtp_error = b"5.3.4 Message size exceeds the server's limit"
         super().__init__(message, smtp_code=smtp_code, smtp_error=smtp_error, **where)
         self.sender = sender
         self.args = self.smtp_code, self.smtp_error, sender
