@@ -331,7 +331,8 @@ for name in real.__all__ + ["LMTP", "SMTP_PORT", "CRLF", "socket"]:
 
 import importlib, pkgutil
 for each in pkgutil.walk_packages(smtpverify.__path__, "smtpverify."):
-    if not each.name.endswith("__main__") and ".mercurial" not in each.name and ".django" not in each.name:
+    # These want others' packages.
+    if not any(part in each.name for part in ("__main__", ".mercurial", ".django", "._demo_")):
         importlib.import_module(each.name)
 
 def send(module, port):
