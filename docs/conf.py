@@ -33,6 +33,8 @@ napoleon_custom_sections = [("Attributes", "params_style"), ("Raises", "params_s
 # The standard library's types have no page here.
 nitpick_ignore_regex = [("py:class", r"(_?ssl|socket|datetime|os|email)\..*")]
 
+_WHERE = "host: str | None = None, port: int | None = None, diagnosis: Diagnosis | None = None"
+
 # What a signature shows -> what tells a reader more: names that only the source knows, and defaults
 # without a text of their own.
 READABLE = {
@@ -48,6 +50,10 @@ READABLE = {
     r"\bStrPath\b": "str | os.PathLike",
     r"\b(smtpverify\.tls\.context\.)?Verifying(Socket|Object)\b": r"ssl.SSL\2",
     r"\b_ssl\b": "ssl",
+    r"\*\*where: ~?(typing_extensions\.)?Unpack\[_Where\]": _WHERE,
+    r"\*\*reply: ~?(typing_extensions\.)?Unpack\[_Reply\]": (
+        f"smtp_code: int = -1, smtp_error: bytes | None = None, {_WHERE}"
+    ),
     r"<object object>": "...",
     r"<factory>": "Trust()",
 }

@@ -11,9 +11,25 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
+
+    from typing_extensions import Unpack
 
     from .tls.evidence import Diagnosis
+
+    class _Where(TypedDict, total=False):
+        """What every exception of ours takes by keyword."""
+
+        host: str | None
+        port: int | None
+        diagnosis: Diagnosis | None
+
+    class _Reply(_Where, total=False):
+        """What one with a reply takes besides."""
+
+        smtp_code: int
+        smtp_error: bytes | None
+
 
 __all__ = [
     "AuthenticationError",
@@ -82,7 +98,10 @@ def _escape(char: str) -> str:
 class SMTPVerifyError(smtplib.SMTPException):
     """Base of every exception of smtpverify; an `smtplib.SMTPException`.
 
+    `args` has the form of the class of smtplib that callers unpack: `(message,)`, or what the subclass says.
+
     Attributes:
+        message: what happened, without host and port.
         host: the host that was asked for, or None where none is concerned.
         port: its port, or None where it is not known (a Unix socket, an in-memory TLS object).
         diagnosis: what was found out about the failure (`Diagnosis`), or None.
@@ -96,22 +115,47 @@ class SMTPVerifyError(smtplib.SMTPException):
         port: int | None = None,
         diagnosis: Diagnosis | None = None,
     ) -> None:
-        # One positional argument, the rest in __dict__: what BaseException needs to pickle. Set
-        # directly, since the inherited initialisers each want arguments of their own.
+        # Set directly, since the inherited initialisers each want arguments of their own.
         self.args = (message,)
+        self.message = message
         self.host = host
         self.port = port
         self.diagnosis = diagnosis
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By BaseException's own, the constructor would get `args` back.
+        return _restored, (type(self), self.args), vars(self)
+
     def __str__(self) -> str:
         # An ssl.SSLError of one argument would print as a tuple.
-        message = str(self.args[0])
+        message = self.message
         if self.host is None:
             return message
         host = printable(self.host)
         if self.port is None:
             return f"{host}: {message}"
         return f"[{host}]:{self.port}: {message}" if ":" in host else f"{host}:{self.port}: {message}"
+
+
+def _restored(kind: type[SMTPVerifyError], args: tuple[Any, ...]) -> SMTPVerifyError:
+    """Make an exception again that was pickled or copied; its attributes follow."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
+
+class _ReplyError(SMTPVerifyError, smtplib.SMTPResponseException):
+    """Base of those that stand for a reply, whose `args` are its code and text, as smtplib's."""
+
+    smtp_error: bytes
+
+    def __init__(
+        self, message: str, *, smtp_code: int = -1, smtp_error: bytes | None = None, **where: Unpack[_Where]
+    ) -> None:
+        super().__init__(message, **where)
+        self.smtp_code = smtp_code
+        self.smtp_error = message.encode("utf-8", "replace") if smtp_error is None else smtp_error
+        self.args = self.smtp_code, self.smtp_error
 
 
 class PeerVerificationError(SMTPVerifyError, ssl.SSLCertVerificationError):
@@ -147,22 +191,8 @@ class TLSRequiredError(SMTPVerifyError, smtplib.SMTPNotSupportedError):
     """TLS was asked for, and the server does not offer STARTTLS (RFC 3207)."""
 
 
-class STARTTLSRefusedError(TLSRequiredError, smtplib.SMTPResponseException):
-    """The server offered STARTTLS and refused it; `smtp_code` and `smtp_error` are its reply."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        smtp_code: int = -1,
-        smtp_error: bytes = b"",
-        host: str | None = None,
-        port: int | None = None,
-        diagnosis: Diagnosis | None = None,
-    ) -> None:
-        super().__init__(message, host=host, port=port, diagnosis=diagnosis)
-        self.smtp_code = smtp_code
-        self.smtp_error = smtp_error
+class STARTTLSRefusedError(TLSRequiredError, _ReplyError):
+    """The server offered STARTTLS and refused it; `smtp_code` and `smtp_error`, and `args`, are its reply."""
 
 
 class TLSDowngradeError(TLSRequiredError):
@@ -188,24 +218,20 @@ class PlaintextInjectionError(ProtocolError):
     """Bytes in plaintext waited where only TLS may follow (RFC 3207 4.2); the connection is closed."""
 
 
-class MalformedReplyError(ProtocolError, smtplib.SMTPResponseException):
+class MalformedReplyError(ProtocolError, _ReplyError):
     """What came is no reply (RFC 5321 4.2); the connection is closed.
 
-    `smtp_code` and `smtp_error` are what could be made of it, -1 where there is no code.
+    `smtp_code` and `smtp_error`, and `args`, are what could be made of it: -1 where there is no code, and
+    `message` in octets where there is no text.
     """
 
-    smtp_code = -1
-    smtp_error: bytes | str = b""
 
-
-class GreetingError(SMTPVerifyError, smtplib.SMTPConnectError):
+class GreetingError(_ReplyError, smtplib.SMTPConnectError):
     """What came in the place of a greeting is no reply (RFC 5321 4.2); the connection is closed.
 
-    `smtp_code` and `smtp_error` are what could be made of it, -1 where there is no code.
+    `smtp_code` and `smtp_error`, and `args`, are what could be made of it: -1 where there is no code, and
+    `message` in octets where there is no text.
     """
-
-    smtp_code = -1
-    smtp_error: bytes | str = b""
 
 
 class UnsolicitedReplyError(ProtocolError):
@@ -216,35 +242,50 @@ class DeliveryUnknownError(SMTPVerifyError, smtplib.SMTPServerDisconnected):
     """A message was sent whole, and its reply did not come: it may have been accepted."""
 
 
-class MessageTooLargeError(SMTPVerifyError, smtplib.SMTPSenderRefused):
+class MessageTooLargeError(_ReplyError, smtplib.SMTPSenderRefused):
     """The message is larger than the server's limit (RFC 1870); nothing was sent.
 
     Attributes:
-        smtp_code: 552, as the server would have replied.
+        smtp_code, smtp_error: 552, and a text for it, as the server would have replied.
         sender: as given.
+        args: the three of them.
     """
 
-    smtp_code = 552
-    smtp_error = b"5.3.4 Message size exceeds the server's limit"
-    sender = ""
+    def __init__(
+        self,
+        message: str,
+        *,
+        sender: str = "",
+        smtp_code: int = 552,
+        smtp_error: bytes | None = None,
+        **where: Unpack[_Where],
+    ) -> None:
+        if smtp_error is None:
+            smtp_error = b"5.3.4 Message size exceeds the server's limit"
+        super().__init__(message, smtp_code=smtp_code, smtp_error=smtp_error, **where)
+        self.sender = sender
+        self.args = self.smtp_code, self.smtp_error, sender
 
 
 class LMTPDataError(  # type: ignore[misc] # typeshed gives each base an `args` of its own
-    SMTPVerifyError, smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused
+    _ReplyError, smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused
 ):
     """Every recipient that had been accepted was refused after the data (RFC 2033 4.2).
 
     Attributes:
-        smtp_code, smtp_error: of the first such refusal.
+        smtp_code, smtp_error: of the first such refusal; `args`, as of `SMTPDataError`, are the two.
         recipients: recipient -> (code, text), of all that were refused.
     """
 
-    smtp_code = -1
-    smtp_error: bytes | str = b""
-
-    def __init__(self, message: str, **where: Any) -> None:
-        super().__init__(message, **where)
-        self.recipients = {}
+    def __init__(
+        self,
+        message: str,
+        *,
+        recipients: dict[str, tuple[int, bytes]] | None = None,
+        **reply: Unpack[_Reply],
+    ) -> None:
+        super().__init__(message, **reply)
+        self.recipients = {} if recipients is None else recipients
 
 
 class CommandArgumentError(SMTPVerifyError, ValueError):
@@ -255,23 +296,31 @@ class PlaintextCredentialsError(SMTPVerifyError):
     """Credentials were about to go over plaintext to another machine; nothing was sent."""
 
 
-class AuthenticationError(SMTPVerifyError, smtplib.SMTPAuthenticationError):
+class AuthenticationError(_ReplyError, smtplib.SMTPAuthenticationError):
     """A login failed (RFC 4954); no other mechanism was tried with the same password.
 
     Attributes:
         smtp_code: of the server's refusal; -1 where its challenges made no sense, and the connection was
             closed.
-        smtp_error: the refusal's text.
+        smtp_error: the refusal's text; with -1, `message` in octets. `args` are the two.
         mechanism: what was tried.
         offered: the mechanisms that the server offers.
         complaint: what the server said besides its refusal, such as the JSON of RFC 7628 3.2.2; or empty.
     """
 
-    smtp_code = -1
-    smtp_error: bytes | str = b""
-    mechanism = ""
-    offered: tuple[str, ...] = ()
-    complaint = b""
+    def __init__(
+        self,
+        message: str,
+        *,
+        mechanism: str = "",
+        offered: tuple[str, ...] = (),
+        complaint: bytes = b"",
+        **reply: Unpack[_Reply],
+    ) -> None:
+        super().__init__(message, **reply)
+        self.mechanism = mechanism
+        self.offered = offered
+        self.complaint = complaint
 
 
 class ServerSignatureError(AuthenticationError):

@@ -13,11 +13,11 @@ import re
 import stat
 import sys
 import tempfile
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 from .errors import TrustError, printable
-from .tls.known_hosts import Entry, check, entries, text_of
+from .tls.known_hosts import Entry, check, entries, retried_on_windows, text_of
 from .tls.names import host_key
 
 if TYPE_CHECKING:
@@ -160,16 +160,7 @@ def _replace(path: str, text: str) -> None:
 
 def _rename(new: str, path: str) -> None:
     """Put the new file in the place of the old, which Windows refuses while another process reads the old."""
-    end = monotonic() + _PATIENCE
-    while True:
-        try:
-            os.replace(new, path)
-        except PermissionError:
-            if sys.platform != "win32" or monotonic() > end:
-                raise
-            sleep(_AGAIN)
-        else:
-            return
+    retried_on_windows(lambda: os.replace(new, path), _PATIENCE)
 
 
 def _let_the_same_read(path: str, descriptor: int) -> None:
@@ -192,11 +183,12 @@ def _let_the_same_read(path: str, descriptor: int) -> None:
 def _alone(path: str) -> Iterator[None]:
     """Hold the lock that every writer takes. Its file stays: others may be waiting for it."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600), "rb") as file:
-        end = monotonic() + _PATIENCE
+        waited = 0.0  # by its pauses: a clock may stand still
         while not _lock(file.fileno()):
-            if monotonic() > end:
+            if waited > _PATIENCE:
                 raise TrustError(f"known hosts: {printable(path)}: another process holds it")
             sleep(_AGAIN)
+            waited += _AGAIN
         try:
             yield
         finally:  # to close it does not do where somebody has forked; the end of a process does

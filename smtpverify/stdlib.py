@@ -44,6 +44,7 @@ __all__ = [
     "set_challenge_count",
     "set_host",
     "set_natively",
+    "smtplib",
     "socket_behind",
     "verified_chain",
 ]
@@ -204,7 +205,7 @@ if DEFAULT_TIMEOUT is None:
     DEFAULT_TIMEOUT = inspect.signature(smtplib.SMTP).parameters["timeout"].default
 
 
-# Kept by reference: a program may put our classes, or our package, in place of smtplib's.
+# Kept by reference, as is the module: a program may put our classes, or our package, in place of smtplib's.
 StockSMTP = smtplib.SMTP
 StockSMTP_SSL = smtplib.SMTP_SSL
 StockLMTP = smtplib.LMTP

@@ -56,7 +56,8 @@ def assert_one_line(error: Any) -> None:
     messages = (diagnosis.verify_message, diagnosis.openssl_message, repr(diagnosis))
     for text in (*shown, *messages, *diagnosis.names, *diagnosis.expected_pins):
         assert text is None or text.isprintable()
-    assert error.args == (diagnosis.summary,)
+    assert error.message == diagnosis.summary
+    assert repr(error).isprintable()
 
 
 def assert_survives_a_pickle(error: Any) -> None:

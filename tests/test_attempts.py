@@ -137,7 +137,11 @@ def test_may_fall_back(error: Exception, to_plaintext: bool, to_tls: bool) -> No
 def test_every_error_is_in_the_table() -> None:
     listed = {type(error) for error, _, _ in FALL_BACK}
     for module in (errors, smtplib):
-        classes: list[Any] = [value for value in vars(module).values() if isinstance(value, type)]
+        classes: list[Any] = [
+            value
+            for name, value in vars(module).items()
+            if isinstance(value, type) and not name.startswith("_")
+        ]
         assert {
             each for each in classes if issubclass(each, Exception) and not issubclass(each, Warning)
         } <= listed

@@ -77,7 +77,7 @@ def test_a_port_in_text(smtp_server: ServerFactory, port: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "port", ["25 ", "25\0", "9" * 5000, "-25", "65536", 65536, -1, 2.5, "²5", b"25", "nosuchservice"]
+    "port", ["25 ", "25\0", "9" * 5000, "-25", "65536", 65536, -1, 2.5, "²5", b"25 ", "nosuchservice"]
 )
 def test_a_port_that_is_none(resolve: Resolver, port: Any) -> None:
     with pytest.raises(smtpverify.RelayURLError, match=r"^port: ") as caught:

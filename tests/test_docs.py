@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,18 @@ def test_code_compiles(page: Path) -> None:
     for language, code in FENCED.findall(page.read_text("utf-8")):
         if language == "python":
             compile(code, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+TESTING = ROOT / "docs" / "testing.md"
+PROGRAMS = [code for language, code in FENCED.findall(TESTING.read_text("utf-8")) if language == "python"]
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_programs_of_the_page_on_tests_run(number: int) -> None:
+    assert len(PROGRAMS) == 7
+    command = [sys.executable, "-W", "error::UserWarning", "-c", PROGRAMS[number]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @over_pages

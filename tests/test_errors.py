@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
 import smtplib
 import ssl
+import sys
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -15,6 +17,14 @@ from hypothesis import given, strategies as st
 import smtpverify
 from smtpverify import Cause, Diagnosis, errors
 from smtpverify.errors import SMTPVerifyError, printable
+from tests.bed import Protocol, Starttls, Tls
+from tests.bed.network import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bed import Server
+    from tests.conftest import ServerFactory
 
 # Class -> its bases, and what else callers of smtplib and ssl catch it as.
 BASES: dict[type[SMTPVerifyError], tuple[type[Exception], ...]] = {
@@ -55,13 +65,26 @@ WARNINGS: dict[type[Warning], type[Warning]] = {
     errors.KnownHostsWarning: UserWarning,
 }
 
+# What callers of smtplib unpack, for those that stand for a reply.
+ARGS: dict[type[SMTPVerifyError], tuple[object, ...]] = {
+    errors.STARTTLSRefusedError: (454, b"4.7.0 not now"),
+    errors.MalformedReplyError: (454, b"4.7.0 not now"),
+    errors.GreetingError: (454, b"4.7.0 not now"),
+    errors.MessageTooLargeError: (454, b"4.7.0 not now", "alice@example.org"),
+    errors.LMTPDataError: (454, b"4.7.0 not now"),
+    errors.AuthenticationError: (454, b"4.7.0 not now"),
+    errors.ServerSignatureError: (454, b"4.7.0 not now"),
+}
+
 every = pytest.mark.parametrize("kind", BASES, ids=lambda kind: kind.__name__)
 
 DIAGNOSIS = Diagnosis(Cause.EXPIRED, "the certificate expired", "Have it renewed.", chain=(b"\x30\x00",))
 
 
 def test_none_is_left_out() -> None:
-    classes = {value for value in vars(errors).values() if isinstance(value, type)}
+    classes = {
+        value for name, value in vars(errors).items() if isinstance(value, type) and not name.startswith("_")
+    }
     assert classes == {*BASES, *WARNINGS}
     assert set(errors.__all__) == {one.__name__ for one in classes} | {"printable"}
 
@@ -105,8 +128,25 @@ def test_str(kind: type[SMTPVerifyError], host: str | None, port: int | None, sh
     error = kind("it failed", host=host, port=port)
     assert str(error) == shown
     assert f"{error}" == shown
-    assert repr(error) == f"{kind.__name__}('it failed')"
-    assert error.args == ("it failed",)
+    assert error.message == "it failed"
+    if kind not in ARGS:
+        assert repr(error) == f"{kind.__name__}('it failed')"
+        assert error.args == ("it failed",)
+
+
+@pytest.mark.parametrize("kind", ARGS)
+def test_args_are_those_of_the_base(kind: Any) -> None:
+    assert smtplib.SMTPResponseException in kind.__mro__
+    error = full(kind)
+    assert error.args == ARGS[kind] == (error.smtp_code, error.smtp_error, *ARGS[kind][2:])
+    assert repr(error) == f"{kind.__name__}{ARGS[kind]!r}"
+    bare = kind("it failed")
+    too_large = (552, b"5.3.4 Message size exceeds the server's limit", "")
+    assert bare.args == (too_large if kind is errors.MessageTooLargeError else (-1, b"it failed"))
+    assert (bare.smtp_code, bare.smtp_error) == bare.args[:2]
+    # No other class stands for a reply.
+    for other in BASES.keys() - ARGS.keys():
+        assert not issubclass(other, smtplib.SMTPResponseException)
 
 
 @every
@@ -124,25 +164,34 @@ def test_attributes_that_the_bases_have() -> None:
     broken = errors.TLSHandshakeError("it failed")
     assert (broken.library, broken.reason) == ("SSL", "")
     refused = errors.STARTTLSRefusedError("it failed")
-    assert (refused.smtp_code, refused.smtp_error) == (-1, b"")
+    assert (refused.smtp_code, refused.smtp_error) == (-1, b"it failed")
     refused = errors.STARTTLSRefusedError("it failed", smtp_code=454, smtp_error=b"4.7.0 not now", port=25)
     assert (refused.smtp_code, refused.smtp_error, refused.port) == (454, b"4.7.0 not now", 25)
 
 
 def full(kind: type[SMTPVerifyError]) -> Any:
     """An error with every attribute set to something other than its default."""
-    error: Any = kind("it failed", host="mail.example.org", port=25, diagnosis=DIAGNOSIS)
+    more: dict[str, Any] = {}
+    if kind in ARGS:
+        more = {"smtp_code": 454, "smtp_error": b"4.7.0 not now"}
+    if issubclass(kind, errors.MessageTooLargeError):
+        more["sender"] = "alice@example.org"
+    if issubclass(kind, errors.LMTPDataError):
+        more["recipients"] = {"bob@example.net": (454, b"4.7.0 not now")}
+    if issubclass(kind, errors.AuthenticationError):
+        more |= {"mechanism": "PLAIN", "offered": ("PLAIN", "LOGIN"), "complaint": b"{}"}
+    error: Any = kind("it failed", host="mail.example.org", port=25, diagnosis=DIAGNOSIS, **more)
+    assert {name: getattr(error, name) for name in more} == more
     if isinstance(error, errors.PeerVerificationError):
         error.verify_code, error.verify_message = 10, "certificate has expired"
     if isinstance(error, errors.TLSHandshakeError):
         error.reason = "NO_SHARED_CIPHER"
-    if isinstance(error, errors.STARTTLSRefusedError):
-        error.smtp_code, error.smtp_error = 454, b"4.7.0 not now"
     return error
 
 
 NAMES = (
     "args",
+    "message",
     "host",
     "port",
     "diagnosis",
@@ -154,7 +203,21 @@ NAMES = (
     "smtp_error",
     "errno",
     "strerror",
+    "sender",
+    "recipients",
+    "mechanism",
+    "offered",
+    "complaint",
 )
+
+
+def by_another_process(error: Any) -> Any:
+    """As `concurrent.futures` hands it on, from a pool of processes."""
+    from concurrent.futures import process  # here: the simulation of Windows can't load it
+
+    # The wrapper has no public name; starting processes for each class would cost seconds.
+    wrapper: Any = process._ExceptionWithTraceback
+    return pickle.loads(pickle.dumps(wrapper(error, None)))
 
 
 @every
@@ -170,6 +233,7 @@ NAMES = (
         ),
         copy.copy,
         copy.deepcopy,
+        by_another_process,
     ],
 )
 def test_pickle_and_copy(kind: type[SMTPVerifyError], twin: Any) -> None:
@@ -178,7 +242,8 @@ def test_pickle_and_copy(kind: type[SMTPVerifyError], twin: Any) -> None:
     assert type(other) is kind
     assert other is not error
     assert str(other) == str(error) == "mail.example.org:25: it failed"
-    assert vars(other) == vars(error)
+    assert {**vars(other), "__cause__": None} == {**vars(error), "__cause__": None}
+    assert repr(other) == repr(error)
     for name in NAMES:
         assert getattr(other, name, None) == getattr(error, name, None)
 
@@ -194,7 +259,157 @@ def test_it_can_be_raised_from_another(kind: type[SMTPVerifyError]) -> None:
 def test_all_are_of_the_public_face() -> None:
     for kind in (*BASES, *WARNINGS):
         assert getattr(smtpverify, kind.__name__) is kind
-        assert kind.__name__ in smtpverify.__all__
+        assert kind.__name__ in dir(smtpverify)
+
+
+def refuse() -> None:
+    raise full(errors.AuthenticationError)
+
+
+def test_from_a_process_of_a_pool() -> None:
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        caught = pool.submit(refuse).exception(timeout=50)
+    assert isinstance(caught, errors.AuthenticationError)
+    assert str(caught) == "mail.example.org:25: it failed"
+    expected = full(errors.AuthenticationError)
+    assert {name: getattr(caught, name) for name in vars(expected)} == vars(expected)
+    assert caught.args == expected.args
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda result: pickle.loads(pickle.dumps(result))]
+)
+def test_a_result_with_an_error(twin: Any) -> None:
+    error = full(errors.MessageTooLargeError)
+    refused = {"bob@example.net": (550, b"5.1.1 nobody")}
+    result = smtpverify.SendResult(smtpverify.Outcome.REFUSED, refused, error)
+    other = twin(result)
+    assert (other.outcome, other.refused, other.reply) == (result.outcome, refused, None)
+    assert (repr(other.error), str(other.error), other.error.args) == (repr(error), str(error), error.args)
+    if sys.version_info >= (3, 13):
+        assert copy.replace(other, error=None) == smtpverify.SendResult(smtpverify.Outcome.REFUSED, refused)
+        assert copy.replace(error.diagnosis, remedy="None.").cause is Cause.EXPIRED
+
+
+def test_what_a_caller_adds_is_kept() -> None:
+    """A note, and an attribute of a subclass whose constructor has another signature."""
+    error = Named("mail.example.org")
+    notes = vars(error)["__notes__"] = ["while sending the newsletter"]  # add_note(), from 3.11 on
+    other = pickle.loads(pickle.dumps(error))
+    assert (str(other), other.name, vars(other)["__notes__"]) == (str(error), "mail.example.org", notes)
+    assert (other.args, other.smtp_code) == ((535, b"no"), 535)
+
+
+class Named(errors.AuthenticationError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} failed", smtp_code=535, smtp_error=b"no")
+        self.name = name
+
+
+FACES: dict[str, type[smtplib.SMTP]] = {"SMTP": smtpverify.SMTP, "injected": smtplib.SMTP}
+
+
+@pytest.fixture(params=FACES)
+def face(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The face of the library; where it is smtplib's own, injected."""
+    if request.param == "injected":
+        with smtpverify.inject_into_smtplib():
+            yield request.param
+    else:
+        yield request.param
+
+
+def connect(server: Server, kind: Callable[..., Any] = smtplib.SMTP) -> Any:
+    return kind(LOOPBACK, server.port, "client.example.org", timeout=5)
+
+
+def unpacked(caught: pytest.ExceptionInfo[Any]) -> Any:
+    return caught.value.args  # of which typeshed knows several forms
+
+
+@pytest.mark.parametrize("kind", [smtplib.SMTP, smtpverify.SMTP])
+def test_what_callers_unpack_of_a_refused_login(smtp_server: ServerFactory, kind: Any) -> None:
+    with smtp_server(auth_reply="535 5.7.8 bad credentials", before_tls=("AUTH PLAIN",)) as server:
+        smtp = connect(server, kind)
+        with smtp, pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+            smtp.login("alice", "secret words")
+    code, message = unpacked(caught)
+    assert (code, message) == (535, b"5.7.8 bad credentials")
+    assert (caught.value.errno, caught.value.strerror) == (None, None)
+
+
+def test_what_callers_unpack_of_challenges_without_sense(smtp_server: ServerFactory) -> None:
+    with smtp_server(before_tls=("AUTH LOGIN",), replies={"AUTH": "334 ***"}) as server:
+        smtp = connect(server, smtpverify.SMTP)
+        with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+            smtp.login("alice", "secret words")
+    code, message = unpacked(caught)
+    assert code == -1
+    assert message == b"the server's challenge is not Base64 (RFC 4954 4): '***'"
+    assert str(caught.value) == f"{LOOPBACK}:{server.port}: {message.decode()}"
+
+
+def test_what_callers_unpack_of_a_message_that_is_too_large(smtp_server: ServerFactory) -> None:
+    with smtp_server(before_tls=("SIZE 10",)) as server:
+        smtp = connect(server, smtpverify.SMTP)
+        with smtp, pytest.raises(smtplib.SMTPSenderRefused, match="the message has 50") as caught:
+            smtp.sendmail("alice@example.org", ["bob@example.net"], "x" * 48 + "\r\n")
+    code, message, sender = unpacked(caught)
+    assert (code, sender) == (552, "alice@example.org")
+    assert message == b"5.3.4 Message size exceeds the server's limit"
+
+
+def test_what_callers_unpack_of_starttls_refused(smtp_server: ServerFactory, face: str) -> None:
+    with smtp_server(tls=Tls.STARTTLS, starttls=Starttls.REFUSED) as server:
+        smtp = connect(server, FACES[face])
+        with pytest.raises(smtplib.SMTPResponseException, match="the server refused STARTTLS: 454") as caught:
+            smtp.starttls()
+    assert isinstance(caught.value, errors.STARTTLSRefusedError)
+    code, message = unpacked(caught)
+    assert (code, message) == (454, b"4.7.0 TLS not available due to temporary reason")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "code", "text"),
+    [
+        ("554 5.3.0 no", 554, b"5.3.0 no"),
+        ("SSH-2.0-OpenSSH", -1, None),
+        ("2200 what", 220, None),
+        ("650 what", 650, b"what"),
+    ],
+)
+def test_what_callers_unpack_of_a_greeting(
+    smtp_server: ServerFactory, greeting: str, code: int, text: bytes | None
+) -> None:
+    with smtp_server(greeting=greeting) as server, pytest.raises(smtplib.SMTPConnectError) as caught:
+        connect(server, smtpverify.SMTP)
+    assert caught.value.args == (code, caught.value.smtp_error)
+    assert isinstance(caught.value.smtp_error, bytes)
+    if text is not None:
+        assert caught.value.smtp_error == text
+
+
+def test_what_callers_unpack_of_a_reply_that_is_none(smtp_server: ServerFactory) -> None:
+    with smtp_server(replies={"NOOP": "what?"}) as server:
+        smtp = connect(server, smtpverify.SMTP)
+        with pytest.raises(smtplib.SMTPResponseException, match="'what\\?' is no line of a reply") as caught:
+            smtp.noop()
+    code, message = unpacked(caught)
+    assert (code, message) == (-1, b"?")
+
+
+def test_what_callers_unpack_of_lmtp(smtp_server: ServerFactory) -> None:
+    refusal = "552 5.2.2 mailbox full"
+    with smtp_server(protocol=Protocol.LMTP, replies={".": refusal}) as server:
+        smtp = connect(server, smtpverify.LMTP)
+        with smtp, pytest.raises(smtplib.SMTPDataError) as caught:
+            smtp.sendmail("alice@example.org", ["bob@example.net", "carol@example.net"], "hello")
+    code, message = unpacked(caught)
+    assert (code, message) == (552, b"5.2.2 mailbox full")
+    assert isinstance(caught.value, smtplib.SMTPRecipientsRefused)
+    assert set(caught.value.recipients) == {"bob@example.net", "carol@example.net"}
 
 
 # --- printable -----------------------------------------------------------------------------------

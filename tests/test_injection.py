@@ -335,9 +335,9 @@ def arguments() -> set[str]:
             for name in dir(instance)
             if not name.startswith("_") and not callable(getattr(instance, name))
         }
-    for name in smtpverify.__all__:
+    for name in dir(smtpverify):
         value = getattr(smtpverify, name)
-        if inspect.isfunction(value):
+        if inspect.isfunction(value) and not name.startswith("_"):
             found |= {f"smtpverify.{name}({parameter})" for parameter in inspect.signature(value).parameters}
     return found
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import platform
-import smtplib
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..relay import Relay
 from ..smtp.client import SMTP
+from ..stdlib import smtplib
 from ..tls.causes import Cause
 from ..tls.trust import Trust
 from . import _demo_clients as clients

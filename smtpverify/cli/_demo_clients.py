@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from .. import connect
 
 if TYPE_CHECKING:
-    import smtplib
     from collections.abc import Callable
 
+    from ..stdlib import smtplib
     from ..tls.identity import PeerIdentity
 
 __all__ = ["Errand", "as_documented", "by_url", "where_offered"]

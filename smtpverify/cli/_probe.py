@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-import smtplib
 import socket
 import sys
 import threading
@@ -24,6 +23,7 @@ from ..errors import (
     printable,
 )
 from ..smtp.timeouts import Timeouts
+from ..stdlib import smtplib
 from ..tls.x509 import Certificate
 from ._client import Client, Watch, address_of
 from ._screen import Screen, counted

@@ -6,7 +6,6 @@ has another.
 
 from __future__ import annotations
 
-import smtplib
 import socket
 
 from ..errors import (
@@ -28,6 +27,7 @@ from ..errors import (
     printable,
 )
 from ..smtp.replies import enhanced_status
+from ..stdlib import smtplib
 from ..tls.causes import Cause
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 

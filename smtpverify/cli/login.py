@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import smtplib
 import sys
 from typing import TYPE_CHECKING
 
 from ..errors import RelayURLError, SMTPVerifyError
 from ..relay import Relay
 from ..schemes import EXTERNAL
+from ..stdlib import smtplib
 from . import EX_USAGE, CommandError
 from ._client import Client, LMTPClient, Watch
 from ._options import add_trust_arguments, trust_of

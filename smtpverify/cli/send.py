@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import smtplib
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ..errors import RelayURLError, SMTPVerifyError, printable
 from ..relay import Relay
 from ..smtp.timeouts import Timeouts
 from ..smtp.wire import forward_path
+from ..stdlib import smtplib
 from . import EX_UNAVAILABLE, EX_USAGE, CommandError
 from ._client import Client, LMTPClient, Watch
 from ._message import Letter, Parts, composed, prepared, read

@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import logging.handlers
 import os
-import smtplib
 import threading
 import time
 import warnings
@@ -22,6 +21,7 @@ from ..smtp.client import DEFAULT_DIALECT, LMTP, SMTP
 from ..smtp.credentials import kept
 from ..smtp.endpoints import is_loopback, port_number
 from ..smtp.timeouts import Timeouts
+from ..stdlib import smtplib
 from ..tls.trust import Trust, trust_given, with_client_certificate
 
 if TYPE_CHECKING:

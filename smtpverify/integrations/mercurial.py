@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import smtplib
 import ssl
 import warnings
 import weakref
@@ -34,6 +33,8 @@ from smtpverify.smtp.credentials import find_password
 from smtpverify.tls.causes import Cause
 from smtpverify.tls.pins import Pin
 from smtpverify.tls.trust import Trust
+
+from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

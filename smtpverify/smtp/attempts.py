@@ -8,7 +8,6 @@ scheme: an absent certificate is a configuration, a wrong one an attack or a mis
 from __future__ import annotations
 
 import errno
-import smtplib
 from dataclasses import dataclass
 
 from ..errors import (
@@ -21,6 +20,7 @@ from ..errors import (
     TLSRequiredError,
 )
 from ..schemes import Mode
+from ..stdlib import smtplib
 
 __all__ = ["Attempt", "attempts", "may_fall_back"]
 

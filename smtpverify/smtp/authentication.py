@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hmac
 import re
-import smtplib
 from base64 import b64decode, b64encode
 from os import urandom
 from typing import TYPE_CHECKING
 
 from ..errors import AuthenticationError, CommandArgumentError, ServerSignatureError, printable
 from ..schemes import EXTERNAL, OAUTH, PASSWORD
-from ..stdlib import StockSMTP, has_cram_md5, set_challenge_count
+from ..stdlib import StockSMTP, has_cram_md5, set_challenge_count, smtplib
 from .conversation import Conversation
 from .sasl import CramMD5, External, Login, Mechanism, OAuthBearer, Plain, Scram, XOAuth2
 from .secrecy import Hidden, Secret, scrubbed
@@ -35,6 +34,7 @@ _LONGEST_COMMAND = (
 )
 _LONGEST_RESPONSE = 12288  # octets of Base64 (RFC 4954 4)
 _MOST_CHALLENGES = 5  # as in smtplib
+_LOGGED_IN = (503, b"5.5.1 Logged in already")
 
 
 class Authentication(Conversation):
@@ -75,6 +75,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         names = self._chosen(mechanism, PASSWORD, offered)
+        self.user = user
         for name in names[:-1]:
             try:
                 return self._log_in(name, user, secret, offered, initial_response_ok)
@@ -107,6 +108,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         name = self._chosen(mechanism, OAUTH, offered)[0]
+        self.user = user
         secret = given if isinstance(given, Secret) else Secret(given(), "token")
         if name == "XOAUTH2":
             return self._exchange(XOAuth2(user, secret), offered)
@@ -130,6 +132,7 @@ class Authentication(Conversation):
             return known
         offered = self._offered()
         self._chosen(None, (EXTERNAL,), offered)
+        self.user = authorize_as
         return self._exchange(External(authorize_as), offered)
 
     @property
@@ -191,7 +194,7 @@ class Authentication(Conversation):
         count = 0
         set_challenge_count(self, count)
         if first is None or len(line) > _LONGEST_COMMAND:
-            self.send(b"AUTH %s\r\n" % mechanism.encode())
+            self.send(f"AUTH {mechanism}\r\n")
         else:
             self.send(line)
             count, first = 1, None
@@ -203,11 +206,11 @@ class Authentication(Conversation):
             challenge = self._challenge(reply[1])
             reply = reply[0], scrubbed(reply[1], self._secrets)  # it may repeat them
             if count > _MOST_CHALLENGES:
-                endless = AuthenticationError(
-                    f"Server AUTH mechanism infinite loop. Last response: {reply!r}"
+                raise AuthenticationError(
+                    f"Server AUTH mechanism infinite loop. Last response: {reply!r}",
+                    smtp_code=reply[0],
+                    smtp_error=reply[1],
                 )
-                endless.smtp_code, endless.smtp_error = reply
-                raise endless
             if challenge is None:
                 raise AuthenticationError(
                     f"the server's challenge is not Base64 (RFC 4954 4): '{printable(reply[1], 60)}'"
@@ -255,9 +258,16 @@ class Authentication(Conversation):
         if reply[0] == 535 and mechanism in PASSWORD[:-2] and set(PASSWORD[-2:]) & set(offered):
             said += f". If the password is right, the server may not have it in the form for {mechanism}; "
             said += 'mechanism="PLAIN", or auth=plain in a URL, sends it as it is'
-        error: AuthenticationError = self._error(AuthenticationError, None, said)
-        error.smtp_code, error.smtp_error = reply
-        error.mechanism, error.offered, error.complaint = mechanism, offered, complaint
+        error: AuthenticationError = self._error(
+            AuthenticationError,
+            None,
+            said,
+            smtp_code=reply[0],
+            smtp_error=reply[1],
+            mechanism=mechanism,
+            offered=offered,
+            complaint=complaint,
+        )
         return error
 
     # --- the choice ------------------------------------------------------------------------------
@@ -326,7 +336,7 @@ class Authentication(Conversation):
         self, name: str, method: str, user: str, secret: Secret, initial_response_ok: bool
     ) -> tuple[int, bytes]:
         """Let somebody's own `auth_plain()` or the like answer, from the attributes that smtplib sets."""
-        self.user, self.password = user, secret.text
+        self.password = secret.text
         try:
             reply = self.auth(name, getattr(self, method), initial_response_ok=initial_response_ok)
         finally:
@@ -353,13 +363,15 @@ class Authentication(Conversation):
         key, digest = self._login_digest
         same = secret is None or hmac.compare_digest(hmac.digest(key, secret.octets, "sha256"), digest)
         if self._logged_in[0] == user and same:
-            return 503, b"5.5.1 Logged in already"
+            return _LOGGED_IN
         other = "with another password" if self._logged_in[0] == user else "as another user"
-        error: AuthenticationError = self._error(
-            AuthenticationError, None, f"the connection is logged in already, {other}; connect anew"
+        raise self._error(
+            AuthenticationError,
+            None,
+            f"the connection is logged in already, {other}; connect anew",
+            smtp_code=_LOGGED_IN[0],
+            smtp_error=_LOGGED_IN[1],
         )
-        error.smtp_code, error.smtp_error = 503, b"5.5.1 Logged in already"
-        raise error
 
     def _forget_ehlo(self) -> None:
         super()._forget_ehlo()

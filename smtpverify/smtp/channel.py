@@ -1,8 +1,9 @@
 """Octets to and from one socket, within time: owns the wait, and the buffer of what came.
 
 A timeout holds for the whole of what is waited for, since one octet a second is no way to stay alive; a large
-message is held to progress instead. While a write waits, what the server sends is read, so that no two full
-buffers wait for each other, however much is sent before a reply is looked at.
+message is held to progress instead. A wait that has lasted as long as it may is over, whatever the clock
+says. While a write waits, what the server sends is read, so that no two full buffers wait for each other,
+however much is sent before a reply is looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import math
 import select
 import socket
 import sys
-from time import monotonic
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..tls.foreign import would_block
@@ -29,6 +31,13 @@ _LITTLE = 4096  # octets that fit into any system's buffer
 _UNREAD = 1048576  # octets of replies that are kept while we send
 _READ = 16384
 _LONGEST = 2147483647  # milliseconds that poll() takes
+
+# Test suites freeze time.monotonic(), or move it forwards. What is asked for by its number is the real one,
+# where there is such a call.
+if sys.platform == "win32":
+    _now = time.monotonic
+else:
+    _now = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 
 
 class PeerClosed(OSError):
@@ -57,7 +66,8 @@ class Channel:
         self.received_reply = self._replies.next  # the next reply, if it has been received already
         self._reader = file
         self._poll: Any = None
-        self._is_socket = isinstance(sock, socket.socket)
+        # A mock with the specification of a socket has no descriptor.
+        self._is_socket = isinstance(sock, socket.socket) and isinstance(sock.fileno(), int)
         if not self._is_socket:
             self._reader = file or sock.makefile("rb")
             return
@@ -105,17 +115,22 @@ class Channel:
                 reply = self._replies.next()
             return reply
         self._look_at_timeout()
-        deadline, left = monotonic() + limit, limit
+        deadline, left = _now() + limit, limit
         while left > 0:
             # A timeout that is somewhat shorter stays as it is: changing it costs more than waiting again.
             if not self._left or not left / 8 < self._left <= left:
                 self._set_timeout(left)
-            with contextlib.suppress(TimeoutError):
+            try:
                 self._take(self.sock.recv(_READ))
-                reply = self._replies.next()
-                if reply is not None:
-                    return reply
-            left = deadline - monotonic()
+            except TimeoutError as error:
+                if error.errno is not None:  # the system's own: ETIMEDOUT
+                    raise
+                left -= self._left or left
+                continue
+            reply = self._replies.next()
+            if reply is not None:
+                return reply
+            left = min(left, deadline - _now())
         raise TimedOut(f"the server did not answer within {_seconds(limit)}")
 
     def late_replies(self) -> list[Reply]:
@@ -205,13 +220,13 @@ class Channel:
                 if not wanted:
                     raise
                 if not deadline:
-                    deadline, queued = monotonic() + limit, undelivered(self.sock)
-                if not self._wait(wanted, deadline - monotonic()):
+                    deadline, queued = _now() + limit, undelivered(self.sock)
+                if not self._wait(wanted, deadline - _now()):
                     # The system may make room in larger steps than it delivers.
                     before, queued = queued, undelivered(self.sock)
                     if before - queued < _BLOCK:
                         raise TimedOut(f"the server took nothing for {_seconds(limit)}") from None
-                    deadline = monotonic() + limit
+                    deadline = _now() + limit
                 continue
             rest = rest[sent:]
             self.written += sent

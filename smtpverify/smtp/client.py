@@ -7,7 +7,6 @@ Python's smtplib, positional order included, and ours by keyword.
 
 from __future__ import annotations
 
-import smtplib
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
 from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
-from ..stdlib import DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, host_of, set_host
+from ..stdlib import (
+    DEFAULT_TIMEOUT,
+    StockLMTP,
+    StockSMTP,
+    StockSMTP_SSL,
+    host_of,
+    print_debug,
+    set_host,
+    smtplib,
+)
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust, trust_given, with_client_certificate
@@ -221,6 +229,8 @@ class SMTP(Mailing):
         except smtplib.SMTPServerDisconnected as error:
             self._explain_greeting(error, plaintext=plaintext)
             raise
+        if self.debuglevel > 0:
+            print_debug(self, "connect:", repr(reply[1]))
         if reply[0] != 220:
             raise smtplib.SMTPConnectError(*reply)
         return reply
@@ -230,12 +240,15 @@ class SMTP(Mailing):
         default = smtplib.socket.getdefaulttimeout()  # type: ignore[attr-defined]
         endless = timeout is None or (timeout is DEFAULT_TIMEOUT and default is None)
         wait = Timeouts().connect if endless else timeout
+        implicit = self._attempt is not None and self._attempt.mode is Mode.IMPLICIT
+        if implicit and self.debuglevel > 0:  # as smtplib.SMTP_SSL does
+            print_debug(self, "connect:", (host, port))
         sock: socket.socket = super()._dial(host, port, wait)
         if endless:
             sock.settimeout(None)
         if connects_directly():
             self._dialled, self._dialled_host = sock, host
-        if self._attempt is not None and self._attempt.mode is Mode.IMPLICIT:
+        if implicit:
             sock = self._secure(sock, self._callers_context(), self._effective_trust())
         return sock
 

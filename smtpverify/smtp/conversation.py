@@ -6,7 +6,6 @@ never leaves; credentials and, without a warning, mail never go in plaintext to 
 
 from __future__ import annotations
 
-import smtplib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +20,7 @@ from ..errors import (
     printable,
 )
 from ..schemes import Mode
-from ..stdlib import host_of, print_debug
+from ..stdlib import host_of, print_debug, smtplib
 from ..tls.causes import Cause
 from .channel import PeerClosed, TimedOut
 from .endpoints import as_text, leads_here
@@ -71,6 +70,7 @@ class Conversation(Session):
         """
         self._want_turn()
         self._want_connection()
+        is_command = isinstance(s, (str, Hidden))
         if isinstance(s, str):
             s = s.encode(self.command_encoding)
         by_hand = not isinstance(s, Hidden)  # auth() knows what is secret
@@ -87,6 +87,8 @@ class Conversation(Session):
         if by_hand and not self._in_data:
             self._secrets += hidden_words(s)
         self._unanswered += 1
+        if self.debuglevel > 0:
+            self._print_sent(*((s, b"") if is_command else (b"", s)))
         self._transmit(s, alone=self._unanswered == 1)
 
     def getreply(self) -> tuple[int, bytes]:
@@ -100,9 +102,9 @@ class Conversation(Session):
         """
         self._want_turn()
         self._want_connection()
-        reply = self._read_reply(self._awaited)
+        code, text = self._read_reply(self._awaited)
         self._unanswered = max(0, self._unanswered - 1)
-        return reply
+        return code, text  # which prints and pickles as smtplib's
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         """As `smtplib.SMTP.putcmd`.
@@ -126,8 +128,6 @@ class Conversation(Session):
         """
         if alone:
             self._expect_silence()
-        if self.debuglevel > 0:
-            print_debug(self, "send:", repr(shown(octets)))
         sys.audit("smtplib.send", self, shown(octets))
         channel = self._channel()
         try:
@@ -147,8 +147,30 @@ class Conversation(Session):
             if self._secrets:
                 reply = reply._replace(text=scrubbed(reply.text, self._secrets))
         if self.debuglevel > 0:
-            print_debug(self, f"reply: retcode ({reply.code}); Msg: {scrubbed(reply.text, self._secrets)!a}")
+            self._print_reply(reply, step)
         return reply
+
+    # Debugging output has smtplib's lines, without secrets.
+
+    def _print_sent(self, commands: bytes, data: bytes = b"") -> None:
+        """Print what is sent: commands line by line, as text, and data as octets."""
+        lines = shown(commands).decode("utf-8", "backslashreplace").split("\r\n")
+        for line in lines[:-1]:
+            print_debug(self, "send:", repr(f"{line}\r\n"))
+        if lines[-1]:
+            print_debug(self, "send:", repr(lines[-1]))
+        if data:
+            print_debug(self, "send:", repr(shown(data)))
+
+    def _print_reply(self, reply: Reply, step: str | float) -> None:
+        text = scrubbed(reply.text, self._secrets)
+        lines = text.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            mark = b" " if number == len(lines) else b"-"
+            print_debug(self, "reply:", repr(b"%d%b%b\r\n" % (reply.code, mark, line)))
+        print_debug(self, f"reply: retcode ({reply.code}); Msg: {text!a}")
+        if step in ("data_start", "data_end"):
+            print_debug(self, "data:", (reply.code, text))
 
     def _in_time(
         self, step: str | float, ask: Callable[..., tuple[int, bytes]], *args: Any
@@ -227,8 +249,7 @@ class Conversation(Session):
             if self._secrets and isinstance(error, MalformedReplyError):
                 # It may repeat them, in part and in any form.
                 said = "the server broke RFC 5321 4.2; how is not shown, since it was during a login"
-                MalformedReplyError.__init__(error, said, host=error.host)
-                error.smtp_error = b""
+                MalformedReplyError.__init__(error, said, host=error.host, smtp_code=error.smtp_code)
                 error = error.with_traceback(None)
             self._close_with_port(error)
             raise error
@@ -256,11 +277,12 @@ class Conversation(Session):
             failure = self._failed(
                 GreetingError,
                 Cause.NO_GREETING,
-                f"no SMTP greeting came: {error.args[0]}",
+                f"no SMTP greeting came: {error.message}",
                 "Is this a mail server's port? Most use 587 and 25 for STARTTLS, and 465 for TLS from the "
                 "first byte.",
+                smtp_code=error.smtp_code,
+                smtp_error=error.smtp_error,
             )
-            failure.smtp_code, failure.smtp_error = error.smtp_code, error.smtp_error or str(error)
             raise failure from error
         cause = error.__cause__
         if isinstance(cause, OSError):

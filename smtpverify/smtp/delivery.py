@@ -7,12 +7,12 @@ they are done. What a server did not offer is not used: without PIPELINING every
 from __future__ import annotations
 
 import contextlib
-import smtplib
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
+from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -167,7 +167,7 @@ class Delivery:
                 self._hear()
 
     def _say(self, command: bytes, then: Then, step: str = "command") -> None:
-        self._transmit(command, (then, step))
+        self._transmit(command, b"", (then, step))
         self._hear()
 
     # --- pipelined ---------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Delivery:
     def _open(self, transaction: Transaction) -> None:
         """Send all that can go ahead of a message."""
         commands, expected = self._opening(transaction)
-        self._transmit(commands + _DATA, *expected, (partial(self._on_data, transaction), "data_start"))
+        self._transmit(commands + _DATA, b"", *expected, (partial(self._on_data, transaction), "data_start"))
 
     def _opening(self, transaction: Transaction) -> tuple[bytes, list[tuple[Then, str]]]:
         commands = [transaction.mail, *transaction.rcpts]
@@ -259,11 +259,11 @@ class Delivery:
     def _send_chunk(
         self, opening: bytes, piece: bytes, transaction: Transaction, *expected: tuple[Then, str], last: bool
     ) -> None:
-        octets = b"".join((opening, b"BDAT %d%s\r\n" % (len(piece), b" LAST" if last else b""), piece))
+        commands = opening + b"BDAT %d%s\r\n" % (len(piece), b" LAST" if last else b"")
         if last:
-            transaction.complete_at = self._position() + len(octets)
+            transaction.complete_at = self._position() + len(commands) + len(piece)
         then = partial(self._on_last_chunk, transaction) if last else transaction.on_chunk
-        self._transmit(octets, *expected, (then, "data_end"))
+        self._transmit(commands, piece, *expected, (then, "data_end"))
 
     def _on_last_chunk(self, transaction: Transaction, reply: Reply) -> None:
         transaction.on_end(reply)
@@ -281,7 +281,7 @@ class Delivery:
             if last:
                 transaction.complete_at = self._position() + len(piece)
             # A reply that is there before the end of the message is none to it.
-            self._transmit(piece, *((then, "data_end") for then in ends if last))
+            self._transmit(b"", piece, *((then, "data_end") for then in ends if last))
         return len(ends)
 
     def _on_data(self, transaction: Transaction, reply: Reply) -> None:
@@ -296,11 +296,13 @@ class Delivery:
             self._session.close()
             raise smtplib.SMTPServerDisconnected(f"RSET was answered by {reply.code}")
 
-    def _transmit(self, octets: bytes, *expected: tuple[Then, str]) -> None:
+    def _transmit(self, commands: bytes, data: bytes, *expected: tuple[Then, str]) -> None:
         """Send, and expect these replies; where none is outstanding, none may be there."""
         if not self._held:
             self._held_alone = not self._expected
-        self._held.append(octets)
+        self._held += (commands, data)
+        if self._session.debuglevel > 0:
+            self._session._print_sent(commands, data)
         position = self._position()
         self._expected.extend((then, step, position) for then, step in expected)
         if not self._gathering or position - self._session._written >= _TOGETHER:

@@ -29,7 +29,8 @@ def port_number(port: Any) -> int | None:
     if not port:
         return None
     number = port
-    if isinstance(port, str):
+    if isinstance(port, (str, bytes)):
+        port = port if isinstance(port, str) else port.decode("latin-1")
         try:
             number = int(port) if port.isascii() and port.isdigit() else socket.getservbyname(port, "tcp")
         except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ connection that failed stays closed.
 from __future__ import annotations
 
 import re
-import smtplib
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..stdlib import StockSMTP_SSL, socket_behind
+from ..stdlib import StockSMTP_SSL, smtplib, socket_behind
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.evidence import Diagnosis
@@ -107,9 +106,7 @@ def _start_tls(smtp: Any, policy: Policy, client: tuple[Any, Any], context: Any)
         raise _error(smtp, TLSRequiredError, *NOT_OFFERED)
     code, reply = smtp.docmd("STARTTLS")
     if code != 220:
-        error = _error(smtp, STARTTLSRefusedError, *refused(code, reply))
-        error.smtp_code, error.smtp_error = code, reply
-        raise error
+        raise _error(smtp, STARTTLSRefusedError, *refused(code, reply), smtp_code=code, smtp_error=reply)
     smtp.sock = _secure(smtp, policy, smtp.sock, context, client)
     smtp.file = None
     forget_ehlo(smtp)  # RFC 3207 4.2
@@ -338,9 +335,12 @@ def _shown_host(smtp: Any) -> str:
     return printable(state_of(smtp).host or name_of(smtp)) or "Unix socket"
 
 
-def _error(smtp: Any, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "") -> Any:
+def _error(
+    smtp: Any, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "", **attributes: Any
+) -> Any:
     diagnosis = Diagnosis(cause, summary, remedy) if cause else None
-    return kind(summary, host=_shown_host(smtp), port=state_of(smtp).port, diagnosis=diagnosis)
+    where = {"host": _shown_host(smtp), "port": state_of(smtp).port, "diagnosis": diagnosis}
+    return kind(summary, **where, **attributes)
 
 
 def _close_for(smtp: Any, error: BaseException) -> None:

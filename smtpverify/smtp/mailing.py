@@ -7,17 +7,15 @@ step of it (`mail`, `rcpt`, `data`, `getreply`, …) gets smtplib's own course i
 from __future__ import annotations
 
 import contextlib
-import smtplib
 import sys
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MessageTooLargeError
-from ..stdlib import StockSMTP, print_debug
+from ..stdlib import StockSMTP, smtplib
 from .authentication import Authentication
 from .delivery import Delivery
 from .messages import addresses, flattened
-from .replies import Reply
 from .transaction import Outcome, SendResult, Transaction
 from .wire import Body, check_argument, forward_path
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Mailing"]
 
 _STEPS = ("mail", "rcpt", "data", "rset", "docmd", "putcmd", "getreply", "send")
-_GONE = Reply(221, b"The connection ended without a reply to QUIT")
+_GONE = (221, b"The connection ended without a reply to QUIT")
 
 
 class Mailing(Authentication):
@@ -160,12 +158,12 @@ class Mailing(Authentication):
         """
         body = Body(msg)
         code, text = self._in_time("data_start", self.docmd, "data")
-        if self.debuglevel > 0:
-            print_debug(self, "data:", (code, text))
         if code != 354:
             raise smtplib.SMTPDataError(code, text)
         if self._are_ours(("send",)):
             for piece in body.stuffed():
+                if self.debuglevel > 0:
+                    self._print_sent(b"", piece)
                 self._transmit(piece, alone=True)
         else:
             self._send_whole(body)
@@ -287,11 +285,8 @@ class Mailing(Authentication):
     def _check_size(self, size: int, sender: str) -> None:
         limit = self.esmtp_features["size"]
         if limit.isdecimal() and 0 < int(limit) < size:  # RFC 1870 4: 0 is no limit
-            error = self._error(
-                MessageTooLargeError, None, f"the message has {size} octets, and the server takes {limit}"
-            )
-            error.sender = sender
-            raise error
+            said = f"the message has {size} octets, and the server takes {limit}"
+            raise self._error(MessageTooLargeError, None, said, sender=sender)
 
     def _flattened(
         self, message: Message[Any, Any], sender: str | None, recipients: Recipients | None

@@ -12,7 +12,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..stdlib import CONNECT_HOOK, DEFAULT_TIMEOUT, set_host
+from ..stdlib import CONNECT_HOOK, DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, set_host
 from . import guard
 from .session import Session
 from .stock import begin, begun, dialled, ended, state_of
@@ -227,8 +227,17 @@ else:
         return init
 
 
-def _replacements(smtplib: Any) -> dict[tuple[type[Any], str], Callable[..., Any]]:
-    smtp, smtp_ssl, lmtp = smtplib.SMTP, smtplib.SMTP_SSL, smtplib.LMTP
+def _stock(known: type[Any]) -> Any:
+    """A class of smtplib's by its name, since it may have been loaded anew; or the one that is known.
+
+    The latter where something else goes by that name: smtpverify, a subclass, a mock.
+    """
+    present = getattr(importlib.import_module("smtplib"), known.__name__, None)
+    return present if getattr(present, "__module__", None) == "smtplib" else known
+
+
+def _replacements() -> dict[tuple[type[Any], str], Callable[..., Any]]:
+    smtp, smtp_ssl, lmtp = _stock(StockSMTP), _stock(StockSMTP_SSL), _stock(StockLMTP)
     return {
         (smtp, "__init__"): _init,
         (smtp, "connect"): _connect,
@@ -264,8 +273,7 @@ class _Patches:
     def make(self, policy: Policy) -> None:
         """Put them in, where they are not in, to do as a policy has it."""
         self.policy = policy
-        # By name: somebody may have loaded it anew, with new classes.
-        for (cls, name), replace in _replacements(importlib.import_module("smtplib")).items():
+        for (cls, name), replace in _replacements().items():
             present = vars(cls)[name]
             ours, original = self._made.get((cls, name), (None, present))
             # Ours, or on top of ours somebody else's, who has wrapped it.

@@ -138,13 +138,16 @@ class ReplyParser:
 
     def _too_long(self) -> MalformedReplyError:
         what = f"a reply of over {MAX_REPLY}" if self._octets > MAX_REPLY else f"a line of over {MAX_LINE}"
-        error = MalformedReplyError(f"the server sent {what} octets (RFC 5321 4.5.3.1)")
-        error.smtp_code, error.smtp_error = 500, b"Line too long."  # smtplib's own
-        return error
+        return MalformedReplyError(
+            f"the server sent {what} octets (RFC 5321 4.5.3.1)",
+            smtp_code=500,  # this and the text are smtplib's own
+            smtp_error=b"Line too long.",
+        )
 
 
 def _malformed(problem: str, code: bytes, text: bytes = b"") -> MalformedReplyError:
-    error = MalformedReplyError(f"the server broke RFC 5321 4.2: {problem}")
-    error.smtp_code = int(code) if re.fullmatch(rb"[0-9]{3}", code) else -1
-    error.smtp_error = text.strip(b" \t\r\n")
-    return error
+    return MalformedReplyError(
+        f"the server broke RFC 5321 4.2: {problem}",
+        smtp_code=int(code) if re.fullmatch(rb"[0-9]{3}", code) else -1,
+        smtp_error=text.strip(b" \t\r\n") or None,
+    )

@@ -7,7 +7,6 @@ No ssl context is touched here.
 
 from __future__ import annotations
 
-import smtplib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..stdlib import Client, caller_frame, host_of
+from ..stdlib import Client, caller_frame, host_of, smtplib
 from ..tls.causes import Cause
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import check_context, identify, is_tls, secure, still_has_tls
@@ -172,9 +171,7 @@ class Session(Client):
         self._nothing_waits("ahead of")
         code, reply = self.docmd("STARTTLS")
         if code != 220:
-            error = self._failed(STARTTLSRefusedError, *refused(code, reply))
-            error.smtp_code, error.smtp_error = code, reply
-            raise error
+            raise self._failed(STARTTLSRefusedError, *refused(code, reply), smtp_code=code, smtp_error=reply)
         self._nothing_waits("behind")
         self.sock = self._secure(self.sock, context, trust)
         self.file = None
@@ -270,10 +267,12 @@ class Session(Client):
         self._peer = self._refusal = self._judged = self._attempt = self._open_channel = None
         self._secured_by_scheme = self._warned = False
 
-    def _error(self, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "") -> Any:
+    def _error(
+        self, kind: type[Any], cause: Cause | None, summary: str, remedy: str = "", **attributes: Any
+    ) -> Any:
         diagnosis = Diagnosis(cause, summary, remedy) if cause else None
         port = self._attempt.port if self._attempt else None
-        return kind(summary, host=self._shown_host(), port=port, diagnosis=diagnosis)
+        return kind(summary, host=self._shown_host(), port=port, diagnosis=diagnosis, **attributes)
 
     def _shown_host(self) -> str:
         host = self._relay.host if self._relay else host_of(self)
@@ -281,9 +280,9 @@ class Session(Client):
             host = host.decode("ascii", "backslashreplace")
         return str(host or "Unix socket")
 
-    def _failed(self, kind: type[Any], cause: Cause, summary: str, remedy: str) -> Any:
+    def _failed(self, kind: type[Any], cause: Cause, summary: str, remedy: str, **attributes: Any) -> Any:
         """Make an error of ours and close for it."""
-        error = self._error(kind, cause, summary, remedy)
+        error = self._error(kind, cause, summary, remedy, **attributes)
         self._close_for(error)
         return error
 

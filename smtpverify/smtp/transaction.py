@@ -6,11 +6,11 @@ The verdict is smtplib's for the same replies, whether they came one by one or a
 from __future__ import annotations
 
 import enum
-import smtplib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import DeliveryUnknownError, LMTPDataError
+from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from .replies import Reply
@@ -104,7 +104,7 @@ class Transaction:
             return
         if self.error is not None:  # MAIL was refused, and a 503 here says only that it was
             return
-        self.refused[recipient] = reply
+        self._refuse(recipient, reply)
         nobody = self._answered == len(self.recipients) and not self.accepted
         if nobody or reply.code == 421:
             self.error = smtplib.SMTPRecipientsRefused(self.refused)
@@ -134,16 +134,23 @@ class Transaction:
         self.done = index == len(self.accepted) - 1  # even where that reply is 421
         if reply.code == 250:
             return
-        self.refused[self.accepted[index]] = reply
+        self._refuse(self.accepted[index], reply)
         self._late_refusals += 1
         if self._late_refusals == len(self.accepted):
             code, text = self.refused[self.accepted[0]]
             if len(self.accepted) == 1:
                 self.error = smtplib.SMTPDataError(code, text)
                 return
-            self.error = error = LMTPDataError("every recipient was refused after the data")
-            error.recipients = dict(self.refused)
-            error.smtp_code, error.smtp_error = code, text
+            self.error = LMTPDataError(
+                "every recipient was refused after the data",
+                recipients=dict(self.refused),
+                smtp_code=code,
+                smtp_error=text,
+            )
+
+    def _refuse(self, recipient: str, reply: Reply) -> None:
+        # A plain tuple: it prints as smtplib's, and can be unpickled where there is no smtpverify.
+        self.refused[recipient] = (reply.code, reply.text)
 
     def _refuse_data(self, reply: Reply) -> None:
         if self.error is None:

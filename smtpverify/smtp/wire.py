@@ -8,10 +8,10 @@ begins with a dot, be it behind NULs, which some servers drop, begins with one d
 from __future__ import annotations
 
 import re
-from smtplib import quoteaddr
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandArgumentError, ReferenceIdentifierError, printable
+from ..stdlib import smtplib
 from ..tls.names import reference_identifier
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def forward_path(address: str, *, utf8: bool = False) -> str:
     if _PLAIN_ADDRESS.fullmatch(address):
         return f"<{address}>"
     check_argument(address)
-    path = quoteaddr(address)
+    path = smtplib.quoteaddr(address)
     if not _says(address, path) or not _PATH.fullmatch(path):
         raise CommandArgumentError(
             f"'{printable(address)}' is no address: space, <, > and \\ must stand in a quoted local part"

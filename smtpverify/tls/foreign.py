@@ -67,12 +67,14 @@ def verifies_chain(context: object) -> bool:
 
 
 def is_tls(sock: object) -> bool:
-    """Whether a socket does TLS, in the standard library's way or in pyOpenSSL's."""
-    return (
-        isinstance(sock, ssl.SSLSocket)
-        or hasattr(sock, "getpeercert")
-        or hasattr(sock, "get_peer_certificate")
-    )
+    """Whether a socket does TLS, in the standard library's way or in pyOpenSSL's.
+
+    An object that has every attribute, as a mock in somebody's tests, shows nothing by having these.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        return True
+    has_certificate = hasattr(sock, "getpeercert") or hasattr(sock, "get_peer_certificate")
+    return has_certificate and not hasattr(sock, "_no_socket_has_this")
 
 
 def still_has_tls(sock: object) -> bool:

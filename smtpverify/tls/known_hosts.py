@@ -19,7 +19,7 @@ import stat
 import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 from ..errors import PinFormatError, ReferenceIdentifierError, TrustError, printable
@@ -28,7 +28,10 @@ from .names import host_key, split_host_port
 from .pins import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 __all__ = [
     "HEADING",
@@ -38,6 +41,7 @@ __all__ = [
     "entries",
     "parse_known_hosts",
     "read_known_hosts",
+    "retried_on_windows",
     "text_of",
     "user_known_hosts",
 ]
@@ -138,15 +142,21 @@ def text_of(path: str) -> str:
 def _open(path: str, flags: int) -> int:
     # Without waiting for somebody at the other end of what is no file at all.
     flags |= getattr(os, "O_NONBLOCK", 0)
-    end = monotonic() + _PATIENCE
-    while True:
+    # Windows refuses for the moment in which another process puts a new file in its place.
+    return retried_on_windows(lambda: os.open(path, flags), _PATIENCE)
+
+
+def retried_on_windows(act: Callable[[], T], seconds: float) -> T:
+    """Do what Windows refuses while another process has the file open; try again for some seconds.
+
+    They are counted by the pauses, since tests may stop the clock.
+    """
+    for _ in range(round(seconds / _AGAIN) if sys.platform == "win32" else 0):
         try:
-            return os.open(path, flags)
+            return act()
         except PermissionError:
-            # Windows refuses for the moment in which another process puts a new file in its place.
-            if sys.platform != "win32" or monotonic() > end:
-                raise
-        sleep(_AGAIN)
+            sleep(_AGAIN)
+    return act()
 
 
 def _refuse_what_others_write(path: str, status: os.stat_result) -> None:
