@@ -8,13 +8,11 @@ buffers wait for each other, however much is sent before a reply is looked at.
 from __future__ import annotations
 
 import contextlib
-import math
-import select
-import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..tls.foreign import would_block
+from ..stdlib import is_socket
+from ..tls.waiting import counts_anew, is_ready, set_timeout, would_block
 from .endpoints import undelivered
 from .replies import MAX_LINE, ReplyParser
 
@@ -27,7 +25,6 @@ _BLOCK = 16384  # octets that must be taken within the limit of a write; a TLS r
 _LITTLE = 4096  # octets that fit into any system's buffer
 _UNREAD = 1048576  # octets of replies that are kept while we send
 _READ = 16384
-_LONGEST = 2147483647  # milliseconds that poll() takes
 
 
 class PeerClosed(OSError):
@@ -55,8 +52,8 @@ class Channel:
         self._replies = ReplyParser()
         self.received_reply = self._replies.next  # the next reply, if it has been received already
         self._reader = file
-        self._poll: Any = None
-        self._is_socket = isinstance(sock, socket.socket)
+        self._is_socket = is_socket(sock)
+        self._counts_anew = counts_anew(sock)
         if not self._is_socket:
             self._reader = file or sock.makefile("rb")
             return
@@ -81,7 +78,7 @@ class Channel:
 
     def _set_timeout(self, seconds: float | None) -> None:
         if seconds != self._left:
-            self.sock.settimeout(seconds)
+            set_timeout(self.sock, seconds)
             self._left = self.sock.gettimeout()  # it is rounded
 
     # --- in --------------------------------------------------------------------------------------
@@ -106,16 +103,35 @@ class Channel:
         self._look_at_timeout()
         deadline, left = monotonic() + limit, limit
         while left > 0:
-            # A timeout that is somewhat shorter stays as it is: changing it costs more than waiting again.
-            if not self._left or not left / 8 < self._left <= left:
-                self._set_timeout(left)
-            with contextlib.suppress(TimeoutError):
-                self._take(self.sock.recv(_READ))
+            data = self._receive_within(left)
+            if data is not None:
+                self._take(data)
                 reply = self._replies.next()
                 if reply is not None:
                     return reply
             left = deadline - monotonic()
         raise TimedOut(f"the server did not answer within {_seconds(limit)}")
+
+    def _receive_within(self, seconds: float) -> bytes | None:
+        """Read once, and wait for it; None where nothing came, perhaps before the time is over."""
+        if not self._counts_anew:
+            # A timeout that is somewhat shorter stays as it is: changing it costs more than waiting again.
+            if not self._left or not seconds / 8 < self._left <= seconds:
+                self._set_timeout(seconds)
+            with contextlib.suppress(TimeoutError):
+                return self.sock.recv(_READ)  # type: ignore[no-any-return]
+            return None
+        self._set_timeout(0.0)
+        try:
+            return self.sock.recv(_READ)  # type: ignore[no-any-return]
+        except OSError as error:
+            wanted = would_block(error)
+            if not wanted:
+                raise
+        finally:
+            self._set_timeout(seconds)  # the socket is left as one that waits
+        is_ready(self.sock, readable=wanted == "read", writable=wanted == "write", seconds=seconds)
+        return None
 
     def late_replies(self) -> list[Reply]:
         """The replies that are there, where nothing more is to be had: what a server said before the end."""
@@ -137,7 +153,11 @@ class Channel:
         if unread or self._reader is not None or self.sock.fileno() < 0:
             return unread
         pending = getattr(self.sock, "pending", None)  # of TLS: decrypted, and not in the system's buffer
-        if (pending is not None and pending()) or self._ready(True, False, 0.0):
+        if (
+            self._counts_anew  # whose poll() may want more time than none
+            or (pending is not None and pending())
+            or is_ready(self.sock, readable=True, writable=False, seconds=0)
+        ):
             self._look_at_timeout()
             self._set_timeout(0.0)
             self._receive()
@@ -199,10 +219,13 @@ class Channel:
             try:
                 # Of more, TLS would not tell how much is gone before all of it is.
                 sent = self.sock.send(rest[:_BLOCK])
+                wanted = "" if sent else "write"  # gevent's TLS sockets do not raise
             except OSError as error:
                 wanted = would_block(error)
                 if not wanted:
                     raise
+                sent = 0
+            if not sent:
                 if not deadline:
                     deadline, queued = monotonic() + limit, undelivered(self.sock)
                 if not self._wait(wanted, deadline - monotonic()):
@@ -221,23 +244,14 @@ class Channel:
         """Wait until the socket may go on, and take in what comes meanwhile; False if nothing happens."""
         # A server that never reads may not fill our memory; what it owes us is a reply a command.
         listens = len(self._replies.unread()) < _UNREAD
-        if left <= 0 or not self._ready(listens or wanted == "read", wanted == "write", left):
+        readable, writable = listens or wanted == "read", wanted == "write"
+        if left <= 0 or not is_ready(self.sock, readable=readable, writable=writable, seconds=left):
             return False
         if listens:
             self._receive()
             if self.ended:
                 raise PeerClosed("while we were sending")
         return True
-
-    def _ready(self, readable: bool, writable: bool, seconds: float) -> bool:
-        """Whether the system's socket is one of these within the time."""
-        if not hasattr(select, "poll"):  # Windows
-            reads, writes = ([self.sock] if wanted else [] for wanted in (readable, writable))
-            return any(select.select(reads, writes, [], seconds))
-        if self._poll is None:
-            self._poll = select.poll()
-        self._poll.register(self.sock, select.POLLIN * readable | select.POLLOUT * writable)
-        return bool(self._poll.poll(min(math.ceil(seconds * 1000), _LONGEST)))
 
 
 def _seconds(limit: float) -> str:

@@ -8,14 +8,13 @@ Python's smtplib, positional order included, and ours by keyword.
 from __future__ import annotations
 
 import smtplib
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
 from ..relay import Relay
 from ..schemes import EXTERNAL, OAUTH, Mode, extension_names
-from ..stdlib import DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, host_of, set_host
+from ..stdlib import DEFAULT_TIMEOUT, StockLMTP, StockSMTP, StockSMTP_SSL, host_of, is_socket, set_host
 from ..tls.context import create_context
 from ..tls.foreign import check_context, is_tls
 from ..tls.trust import Trust, trust_given, with_client_certificate
@@ -29,6 +28,7 @@ from .session import one_of
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Iterable
     from typing import TypeAlias
@@ -207,7 +207,7 @@ class SMTP(Mailing):
         self.sock, self.file = sock, None
         prepare(sock)
         wait = self._limit("greeting")
-        plaintext = isinstance(sock, socket.socket) and not is_tls(sock)
+        plaintext = is_socket(sock) and not is_tls(sock)
         if attempt.greeting_wait is not None and plaintext:
             wait = min(wait, attempt.greeting_wait)
         try:

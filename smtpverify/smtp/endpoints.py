@@ -8,7 +8,19 @@ from typing import Any
 
 from ..errors import RelayURLError, printable
 
-__all__ = ["is_local", "is_loopback", "is_system_socket", "is_unix", "port_number", "prepare", "undelivered"]
+__all__ = [
+    "connects_directly",
+    "is_local",
+    "is_loopback",
+    "is_system_socket",
+    "is_unix",
+    "port_number",
+    "prepare",
+    "undelivered",
+]
+
+# Their functions and sockets connect to the address that they are given, and to no proxy.
+_DIRECT = frozenset({"socket", "gevent", "eventlet"})
 
 
 def port_number(port: Any) -> int | None:
@@ -64,9 +76,20 @@ def is_unix(sock: Any) -> bool:
     return getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1)
 
 
-def is_system_socket(sock: object) -> bool:
-    """Whether a socket is the standard library's: one of another library may lead to a proxy."""
-    return type(sock).__module__ == "socket"
+def is_system_socket(sock: Any) -> bool:
+    """Whether a socket is the standard library's, or gevent's or eventlet's in its place.
+
+    One of another library may lead to a proxy, also inside of one of eventlet's.
+    """
+    package = type(sock).__module__.partition(".")[0]
+    return is_system_socket(sock.fd) if package == "eventlet" else package in _DIRECT
+
+
+def connects_directly(connect: object) -> bool:
+    """Whether a `create_connection()` is the standard library's, or gevent's or eventlet's."""
+    # Not by __module__, which functools.wraps() copies.
+    module = getattr(connect, "__globals__", {}).get("__name__", "")
+    return module.partition(".")[0] in _DIRECT
 
 
 def is_local(sock: Any) -> bool:

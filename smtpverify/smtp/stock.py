@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..stdlib import host_of, set_host
+from .endpoints import connects_directly
 
 if TYPE_CHECKING:
     from ..tls.identity import PeerIdentity
@@ -120,8 +121,7 @@ def dialled(smtp: Any, host: str | bytes, sock: object) -> None:
     So does what somebody has put in the place of `socket.create_connection`.
     """
     state = state_of(smtp)
-    stock = getattr(socket.create_connection, "__globals__", None) is vars(socket)
-    if stock and host == state.host:
+    if connects_directly(socket.create_connection) and host == state.host:
         state.dialled = sock
 
 

@@ -1,0 +1,94 @@
+"""Waiting for a socket, within a time limit: owns how to ask whether one is ready.
+
+`select` and the sockets may be those of gevent or eventlet, so that other greenlets run meanwhile. They can
+be replaced at any time, so that each call looks them up. The sockets of both count a timeout anew for each
+packet, and a peer could make it last as long as it likes. Here a limit holds for all steps together.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import ssl
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["counts_anew", "is_ready", "make_handshake", "set_timeout", "would_block"]
+
+_LONGEST = 2147483647  # milliseconds that poll() takes
+_EXACT = frozenset({"builtins", "socket", "_socket", "ssl", __name__.partition(".")[0]})
+
+
+def counts_anew(sock: object) -> bool:
+    """Whether a socket may count its timeout anew for each packet: one of another library than Python's."""
+    return any(kind.__module__.partition(".")[0] not in _EXACT for kind in type(sock).__mro__)
+
+
+def set_timeout(sock: Any, seconds: float | None) -> None:
+    """Set a socket's timeout: None to wait without end, 0 not to wait."""
+    # The TLS sockets of eventlet change between the two by setblocking() only.
+    if seconds == 0:
+        sock.setblocking(False)
+        return
+    if sock.gettimeout() == 0:
+        sock.setblocking(True)
+    sock.settimeout(seconds)
+
+
+def would_block(error: OSError) -> str:
+    """Whether a socket that does not wait has only said so: which way it must be ready, or ""."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return "read"
+    return "write" if isinstance(error, (BlockingIOError, ssl.SSLWantWriteError)) else ""
+
+
+def is_ready(sock: Any, *, readable: bool, writable: bool, seconds: float | None) -> bool:
+    """Whether the system's socket is one of these within the time; None waits without end."""
+    if not hasattr(select, "poll"):  # Windows, eventlet
+        reads, writes = ([sock] if wanted else [] for wanted in (readable, writable))
+        return any(select.select(reads, writes, [], seconds))
+    poll = select.poll()
+    poll.register(sock, select.POLLIN * readable | select.POLLOUT * writable)
+    return bool(poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST)))
+
+
+def make_handshake(sock: Any, step: Callable[[], None], *, block: bool = False) -> None:
+    """Make a TLS handshake within the socket's timeout.
+
+    Args:
+        sock: the socket; one that does not wait makes a single step.
+        step: its own handshake.
+        block: wait without end where the socket does not wait.
+
+    Raises:
+        TimeoutError: it did not end in time.
+        OSError: from the socket.
+    """
+    own = sock.gettimeout()
+    if own == 0 and not block:
+        step()
+        return
+    deadline = monotonic() + (own or math.inf)
+    set_timeout(sock, 0)
+    try:
+        while True:
+            try:
+                step()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+                wanted = would_block(error)
+            else:
+                return
+            left = deadline - monotonic()
+            if left <= 0 or not is_ready(
+                sock,
+                readable=wanted == "read",
+                writable=wanted == "write",
+                seconds=None if left == math.inf else left,
+            ):
+                raise TimeoutError("The handshake operation timed out")
+    finally:
+        if sock.fileno() >= 0:
+            set_timeout(sock, own)
