@@ -41,9 +41,10 @@ from tests.gate import (
     tcp,
     wrap,
 )
+from tests.optional import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.conftest import ServerFactory
 
@@ -99,7 +100,17 @@ def by_memory(context: VerifyingContext, server: Server) -> None:
             sock.sendall(outgoing.read())
 
 
-def by_open_connection(context: VerifyingContext, server: Server) -> None:
+def in_uvloop(main: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+def by_open_connection(context: VerifyingContext, server: Server, run: Any = asyncio.run) -> None:
     async def converse() -> None:
         reader, writer = await asyncio.open_connection(
             server.host, server.port, ssl=context, server_hostname=HOST
@@ -111,10 +122,10 @@ def by_open_connection(context: VerifyingContext, server: Server) -> None:
         writer.close()
         await writer.wait_closed()
 
-    asyncio.run(converse())
+    run(converse())
 
 
-def by_start_tls(context: VerifyingContext, server: Server) -> None:
+def by_start_tls(context: VerifyingContext, server: Server, run: Any = asyncio.run) -> None:
     async def converse() -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
@@ -129,7 +140,17 @@ def by_start_tls(context: VerifyingContext, server: Server) -> None:
         writer.close()
         await writer.wait_closed()
 
-    asyncio.run(converse())
+    run(converse())
+
+
+def by_open_connection_of_uvloop(context: VerifyingContext, server: Server) -> None:
+    require("uvloop")
+    by_open_connection(context, server, in_uvloop)
+
+
+def by_start_tls_of_uvloop(context: VerifyingContext, server: Server) -> None:
+    require("uvloop")
+    by_start_tls(context, server, in_uvloop)
 
 
 def by_smtplib(context: VerifyingContext, server: Server) -> None:
@@ -172,6 +193,8 @@ WAYS: dict[Callable[[VerifyingContext, Server], None], Behaviour] = {
     by_nonblocking_socket: Behaviour(),
     by_memory: Behaviour(),
     by_open_connection: Behaviour(),
+    by_open_connection_of_uvloop: Behaviour(),
+    by_start_tls_of_uvloop: Behaviour(),
     by_smtplib: Behaviour(),
     by_poplib: POP,
     by_imaplib: IMAP,
