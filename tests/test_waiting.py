@@ -15,6 +15,8 @@ from smtpverify.tls.waiting import counts_anew, is_ready, make_handshake, set_ti
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from smtpverify.tls.waiting import Way
+
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -39,9 +41,13 @@ def test_whose_timeouts_begin_anew() -> None:
 
 
 def test_would_block() -> None:
-    assert would_block(ssl.SSLWantReadError()) == "read"
-    assert would_block(ssl.SSLWantWriteError()) == would_block(BlockingIOError()) == "write"
-    assert would_block(ConnectionResetError()) == would_block(TimeoutError()) == ""
+    operations: tuple[Way, ...] = ("read", "write")
+    for operation in operations:
+        assert would_block(ssl.SSLWantReadError(), operation) == "read"
+        assert would_block(ssl.SSLWantWriteError(), operation) == "write"
+        assert would_block(BlockingIOError(), operation) == operation
+        assert would_block(ConnectionResetError(), operation) is None
+        assert would_block(TimeoutError(), operation) is None
 
 
 def test_set_timeout(pair: Pair) -> None:

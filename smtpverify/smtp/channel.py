@@ -17,6 +17,7 @@ from .endpoints import undelivered
 from .replies import MAX_LINE, ReplyParser
 
 if TYPE_CHECKING:
+    from ..tls.waiting import Way
     from .replies import Reply
 
 __all__ = ["Channel", "PeerClosed", "TimedOut"]
@@ -125,8 +126,8 @@ class Channel:
         try:
             return self.sock.recv(_READ)  # type: ignore[no-any-return]
         except OSError as error:
-            wanted = would_block(error)
-            if not wanted:
+            wanted = would_block(error, "read")
+            if wanted is None:
                 raise
         finally:
             self._set_timeout(seconds)  # the socket is left as one that waits
@@ -174,7 +175,7 @@ class Channel:
         try:
             data = self.sock.recv(_READ)
         except OSError as error:
-            if not would_block(error):
+            if would_block(error, "read") is None:
                 raise
             return
         self.ended = self.ended or not data
@@ -219,13 +220,12 @@ class Channel:
             try:
                 # Of more, TLS would not tell how much is gone before all of it is.
                 sent = self.sock.send(rest[:_BLOCK])
-                wanted = "" if sent else "write"  # gevent's TLS sockets do not raise
+                wanted: Way | None = None if sent else "write"  # gevent's TLS sockets do not raise
             except OSError as error:
-                wanted = would_block(error)
-                if not wanted:
+                sent, wanted = 0, would_block(error, "write")
+                if wanted is None:
                     raise
-                sent = 0
-            if not sent:
+            if wanted is not None:
                 if not deadline:
                     deadline, queued = monotonic() + limit, undelivered(self.sock)
                 if not self._wait(wanted, deadline - monotonic()):
@@ -240,7 +240,7 @@ class Channel:
             if self.written >= block:
                 block, deadline = self.written + _BLOCK, 0.0
 
-    def _wait(self, wanted: str, left: float) -> bool:
+    def _wait(self, wanted: Way, left: float) -> bool:
         """Wait until the socket may go on, and take in what comes meanwhile; False if nothing happens."""
         # A server that never reads may not fill our memory; what it owes us is a reply a command.
         listens = len(self._replies.unread()) < _UNREAD

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal, TypeAlias
+
+    Way: TypeAlias = Literal["read", "write"]
 
 __all__ = ["counts_anew", "is_ready", "make_handshake", "set_timeout", "would_block"]
 
@@ -38,11 +41,18 @@ def set_timeout(sock: Any, seconds: float | None) -> None:
     sock.settimeout(seconds)
 
 
-def would_block(error: OSError) -> str:
-    """Whether a socket that does not wait has only said so: which way it must be ready, or ""."""
+def would_block(error: OSError, operation: Way) -> Way | None:
+    """For which way a socket that does not wait must be ready, or None where the error is another.
+
+    Args:
+        error: of an operation on the socket.
+        operation: what it was: TLS may have to read before it writes, and the other way round.
+    """
     if isinstance(error, ssl.SSLWantReadError):
         return "read"
-    return "write" if isinstance(error, (BlockingIOError, ssl.SSLWantWriteError)) else ""
+    if isinstance(error, ssl.SSLWantWriteError):
+        return "write"
+    return operation if isinstance(error, BlockingIOError) else None
 
 
 def is_ready(sock: Any, *, readable: bool, writable: bool, seconds: float | None) -> bool:
@@ -78,7 +88,7 @@ def make_handshake(sock: Any, step: Callable[[], None], *, block: bool = False) 
             try:
                 step()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                wanted = would_block(error)
+                wanted = would_block(error, "read")
             else:
                 return
             left = deadline - monotonic()
