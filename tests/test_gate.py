@@ -36,15 +36,15 @@ from tests.gate import (
     REFUSED,
     SECRET,
     assert_no_byte,
+    in_uvloop,
     pin_of,
     refusal,
     tcp,
     wrap,
 )
-from tests.optional import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from tests.conftest import ServerFactory
 
@@ -100,16 +100,6 @@ def by_memory(context: VerifyingContext, server: Server) -> None:
             sock.sendall(outgoing.read())
 
 
-def in_uvloop(main: Coroutine[Any, Any, None]) -> None:
-    import uvloop
-
-    loop = uvloop.new_event_loop()
-    try:
-        loop.run_until_complete(main)
-    finally:
-        loop.close()
-
-
 def by_open_connection(context: VerifyingContext, server: Server, run: Any = asyncio.run) -> None:
     async def converse() -> None:
         reader, writer = await asyncio.open_connection(
@@ -144,12 +134,10 @@ def by_start_tls(context: VerifyingContext, server: Server, run: Any = asyncio.r
 
 
 def by_open_connection_of_uvloop(context: VerifyingContext, server: Server) -> None:
-    require("uvloop")
     by_open_connection(context, server, in_uvloop)
 
 
 def by_start_tls_of_uvloop(context: VerifyingContext, server: Server) -> None:
-    require("uvloop")
     by_start_tls(context, server, in_uvloop)
 
 
