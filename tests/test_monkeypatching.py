@@ -514,3 +514,16 @@ def test_a_login_in_plaintext_on_this_machine(
         sent = scene(code, arguments=(library, client, server.port), directory=tmp_path)
     assert sent == ["sent", "sent"]
     assert len(server.messages) == 2
+
+
+def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI may not pass over it in silence."""
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"^no-such-library is not installed for Python 3"):
+        require("no-such-library")
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match=r"^no-such-library is not installed.* 'test' wants it$"):
+        require("no-such-library")
+    monkeypatch.setattr("tests.optional.ABSENT", {"no-such-library"})
+    with pytest.raises(pytest.skip.Exception, match=r"^there is no no-such-library for Python 3\.\d+ on"):
+        require("no-such-library")
