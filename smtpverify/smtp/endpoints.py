@@ -82,7 +82,7 @@ def is_system_socket(sock: Any) -> bool:
     One of another library may lead to a proxy, also inside of one of eventlet's.
     """
     package = type(sock).__module__.partition(".")[0]
-    return is_system_socket(sock.fd) if package == "eventlet" else package in _DIRECT
+    return is_system_socket(getattr(sock, "fd", None)) if package == "eventlet" else package in _DIRECT
 
 
 def connects_directly(connect: object) -> bool:
