@@ -8,6 +8,7 @@ where it is missing. A Python that lacks a name without an alternative is refuse
 
 from __future__ import annotations
 
+import _socket
 import _ssl
 import email.generator
 import smtplib
@@ -38,6 +39,7 @@ __all__ = [
     "has_tls",
     "host_of",
     "interpreter_options",
+    "is_socket",
     "parser_actions",
     "presented_chain",
     "print_debug",
@@ -107,6 +109,12 @@ SEAMS = (
         "the default of smtplib.SMTP's own `timeout`",
     ),
     Seam(
+        "_socket",
+        "socket",
+        "3.10",
+        "knowing the standard library's sockets where socket.socket has been replaced, and those made before",
+    ),
+    Seam(
         "socket.SocketIO",
         "_sock",
         "3.10",
@@ -172,7 +180,7 @@ SEAMS = (
 
 def _check() -> None:
     """Refuse a Python that lacks what there is no other way to; what needs an import of its own is left."""
-    modules = {"smtplib": smtplib, "socket": socket, "ssl": ssl, "_ssl": _ssl, "sys": sys, "email": email}
+    modules = {each.__name__: each for each in (smtplib, socket, _socket, ssl, _ssl, sys, email)}
     for seam in SEAMS:
         module, *path = seam.owner.split(".")
         if seam.otherwise or seam.per_object or module not in modules:
@@ -278,6 +286,11 @@ def has_cram_md5() -> bool:
 def socket_behind(file: object, otherwise: Any) -> Any:
     """The socket that a file made by `makefile()` reads from, or `otherwise` where it does not tell."""
     return getattr(getattr(file, "raw", None), "_sock", otherwise)
+
+
+def is_socket(sock: object) -> bool:
+    """Whether it is a socket of the standard library's, or of what has taken its place: with a timeout."""
+    return isinstance(sock, (_socket.socket, socket.socket))
 
 
 # --- ssl -----------------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from smtpverify import (
 )
 from smtpverify.tls.x509 import Certificate
 from tests.bed import HOST, Behaviour, Issued, Server, Tls
+from tests.optional import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from smtpverify.tls.context import VerifyingSocket
 
@@ -78,3 +79,19 @@ def assert_no_byte(server: Server) -> None:
     server.close()
     assert [seen.secure for seen in server.connections] == [b""]
     assert [seen.clear for seen in server.connections] == [b""]
+
+
+def in_uvloop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine as `asyncio.run` does, in the loop of uvloop."""
+    try:
+        require("uvloop")
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+    except BaseException:
+        main.close()
+        raise
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.close()

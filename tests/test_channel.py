@@ -150,6 +150,44 @@ def test_a_wait_in_steps(pair: Pair) -> None:
     assert channel.own_timeout() == 0.05
 
 
+class Counting(socket.socket):
+    """A socket of another library, which might count its timeout anew for each packet."""
+
+    calls = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.calls += 1
+        assert self.gettimeout() == 0, "it waits by itself"
+        return super().recv(size, flags)
+
+
+def test_a_socket_of_another_library() -> None:
+    """It is waited for, and is not asked again and again; the limit is for the whole reply."""
+    plain, theirs = tcp()
+    with theirs, Counting(plain.family, plain.type, plain.proto, plain.detach()) as ours:
+        ours.settimeout(5)
+        channel = Channel(ours)
+        assert channel.unread() == b""
+
+        def late(ended: threading.Event) -> None:
+            ended.wait(0.2)
+            theirs.sendall(b"250 late\r\n")
+
+        ours.calls = 0
+        with Peer(late):
+            assert channel.read(10) == (250, b"late")
+        assert ours.calls <= 3
+        assert 0 < (ours.gettimeout() or 0) <= 10
+        theirs.sendall(b"250 ")
+        with pytest.raises(TimeoutError, match=r"^the server did not answer within 0.2 seconds$"):
+            channel.read(0.2)
+        assert ours.calls <= 8
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            channel.read(5)
+
+
 def test_what_another_has_left_of_it(pair: Pair) -> None:
     """A TLS record that was read in part is in no system's buffer."""
     ours, theirs = pair

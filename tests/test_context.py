@@ -62,7 +62,7 @@ def assert_of_no_use(context: ssl.SSLContext) -> None:
 
 def assert_of_use(context: ssl.SSLContext) -> None:
     with socket.socket() as sock, context.wrap_socket(sock, server_hostname=HOST) as wrapped:
-        assert type(wrapped) is VerifyingSocket
+        assert isinstance(wrapped, VerifyingSocket)
     wrapped_bio = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HOST)
     assert type(wrapped_bio) is VerifyingObject
 
@@ -188,6 +188,53 @@ def test_another_class_that_was_there_first(world: World, tmp_path: Path) -> Non
     assert (done.stdout, done.stderr) == ("CERT_REQUIRED True False\n", "")
 
 
+def replace_context(monkeypatch: pytest.MonkeyPatch, module: str, wrap_socket: Any) -> None:
+    """Put a class with another `wrap_socket()` in the place of `ssl.SSLContext`."""
+    replaced = {"__module__": module, "wrap_socket": wrap_socket}
+    monkeypatch.setattr(ssl, "SSLContext", type("SSLContext", (ssl.SSLContext,), replaced))
+
+
+def test_the_sockets_of_truststore_are_not_used(
+    context: VerifyingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_context(monkeypatch, "truststore._api", None)
+    assert_of_use(context)
+
+
+class Final(ssl.SSLSocket):
+    """A class that lets nobody derive from it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("the class is final")
+
+
+class Closable:
+    """What is no socket at all."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_sockets_that_can_not_be_verified(context: VerifyingContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Closable()
+    with monkeypatch.context() as patch, socket.socket() as sock:
+        replace_context(patch, "library", lambda *_, **__: made)
+        with pytest.raises(
+            InsecureContextError, match=r"\(Closable\), and they can't be verified: they are not"
+        ):
+            context.wrap_socket(sock, server_hostname=HOST)
+    assert made.closed
+    monkeypatch.setattr(VerifyingContext, "sslsocket_class", Final)
+    sock = socket.socket()
+    with pytest.raises(
+        InsecureContextError, match=r"\(Final\), and they can't be verified: the class is final"
+    ):
+        context.wrap_socket(sock, server_hostname=HOST)
+    assert sock.fileno() == -1
+
+
 def test_verify_flags_are_those_of_the_running_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a future `ssl.create_default_context` adds, the gate has too."""
     future = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -273,8 +320,11 @@ def test_weaker_values_are_refused(context: VerifyingContext, name: str) -> None
     assert_of_use(context)
 
 
-# The one's setter sets _host_flags, and is refused; the other is for servers alone.
-@pytest.mark.parametrize("name", sorted(WEAKER.keys() - {"hostname_checks_common_name", "sni_callback"}))
+# The first's setter sets _host_flags, and is refused; the second is for servers alone; the last has none.
+FIXED_BEHIND = {"hostname_checks_common_name", "sni_callback", "sslsocket_class"}
+
+
+@pytest.mark.parametrize("name", sorted(WEAKER.keys() - FIXED_BEHIND))
 def test_changed_behind_its_back(context: VerifyingContext, name: str) -> None:
     """What the base classes' setters do can't be hindered, but found out."""
     object.__setattr__(context, name, WEAKER[name])
@@ -294,7 +344,11 @@ def test_ciphers_changed_behind_its_back(context: VerifyingContext) -> None:
 
 
 def test_class_changed_behind_its_back(context: VerifyingContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AttributeError):
+        object.__setattr__(context, "sslsocket_class", ssl.SSLSocket)
     monkeypatch.setattr(VerifyingContext, "sslsocket_class", ssl.SSLSocket)
+    assert_of_use(context)  # whatever class its sockets were made of
+    monkeypatch.setattr(VerifyingContext, "sslobject_class", ssl.SSLObject)
     assert_of_no_use(context)
 
 

@@ -437,6 +437,38 @@ def test_a_socket_without_tls(world: World, smtp_server: ServerFactory, make: An
     assert sock.fileno() == -1
 
 
+def test_a_context_from_before_the_ssl_module_was_replaced(
+    world: World, smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets can't be made any more. Any other TypeError stays as it is."""
+    context = own(world)
+    context.failure = lambda: TypeError("super(type, obj)")
+    with smtp_server(IMPLICIT) as server:
+        refusal(TypeError, None, secured, server, context)
+        monkeypatch.setattr(ssl, "SSLContext", type("SSLContext", (ssl.SSLContext,), {}))
+        error = refusal(InsecureContextError, None, secured, server, context)
+        assert str(error).endswith("make it after monkey-patching")
+        context.failure = None  # nor is one refused that can still be used
+        assert secured(server, context).certificate.der == world.good().leaf_der
+    assert [seen.secure for seen in server.connections] == [b""] * 3
+
+
+@pytest.mark.parametrize("kind", ["good", "wrong_name"])
+def test_a_socket_from_before_the_ssl_module_was_replaced(
+    world: World, smtp_server: ServerFactory, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It goes on, and is judged as any other."""
+    with smtp_server(IMPLICIT, certificate=world.served(kind)) as server:
+        sock = handshake(server, without_names(world))
+        with sock, monkeypatch.context() as patch:
+            patch.setattr(ssl, "SSLSocket", type("SSLSocket", (), {}))
+            if kind == "good":
+                assert identify(sock, HOST, Trust()).certificate.der == world.good().leaf_der
+            else:
+                refusal(*REFUSED[kind], identify, sock, HOST, Trust())
+                assert sock.fileno() == -1
+
+
 # --- sockets of the gate -------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ from tests.gate import (
     REFUSED,
     SECRET,
     assert_no_byte,
+    in_uvloop,
     pin_of,
     refusal,
     tcp,
@@ -99,7 +100,7 @@ def by_memory(context: VerifyingContext, server: Server) -> None:
             sock.sendall(outgoing.read())
 
 
-def by_open_connection(context: VerifyingContext, server: Server) -> None:
+def by_open_connection(context: VerifyingContext, server: Server, run: Any = asyncio.run) -> None:
     async def converse() -> None:
         reader, writer = await asyncio.open_connection(
             server.host, server.port, ssl=context, server_hostname=HOST
@@ -111,10 +112,10 @@ def by_open_connection(context: VerifyingContext, server: Server) -> None:
         writer.close()
         await writer.wait_closed()
 
-    asyncio.run(converse())
+    run(converse())
 
 
-def by_start_tls(context: VerifyingContext, server: Server) -> None:
+def by_start_tls(context: VerifyingContext, server: Server, run: Any = asyncio.run) -> None:
     async def converse() -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
@@ -129,7 +130,15 @@ def by_start_tls(context: VerifyingContext, server: Server) -> None:
         writer.close()
         await writer.wait_closed()
 
-    asyncio.run(converse())
+    run(converse())
+
+
+def by_open_connection_of_uvloop(context: VerifyingContext, server: Server) -> None:
+    by_open_connection(context, server, in_uvloop)
+
+
+def by_start_tls_of_uvloop(context: VerifyingContext, server: Server) -> None:
+    by_start_tls(context, server, in_uvloop)
 
 
 def by_smtplib(context: VerifyingContext, server: Server) -> None:
@@ -172,6 +181,8 @@ WAYS: dict[Callable[[VerifyingContext, Server], None], Behaviour] = {
     by_nonblocking_socket: Behaviour(),
     by_memory: Behaviour(),
     by_open_connection: Behaviour(),
+    by_open_connection_of_uvloop: Behaviour(),
+    by_start_tls_of_uvloop: Behaviour(),
     by_smtplib: Behaviour(),
     by_poplib: POP,
     by_imaplib: IMAP,

@@ -9,19 +9,15 @@ however much is sent before a reply is looked at.
 from __future__ import annotations
 
 import contextlib
-import math
-import select
-import socket
-import sys
-import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..tls.foreign import would_block
+from ..stdlib import is_socket
+from ..tls.waiting import counts_anew, is_ready, now, set_timeout, would_block
 from .endpoints import undelivered
 from .replies import MAX_LINE, ReplyParser
 
 if TYPE_CHECKING:
+    from ..tls.waiting import Way
     from .replies import Reply
 
 __all__ = ["Channel", "PeerClosed", "TimedOut"]
@@ -30,14 +26,6 @@ _BLOCK = 16384  # octets that must be taken within the limit of a write; a TLS r
 _LITTLE = 4096  # octets that fit into any system's buffer
 _UNREAD = 1048576  # octets of replies that are kept while we send
 _READ = 16384
-_LONGEST = 2147483647  # milliseconds that poll() takes
-
-# Test suites freeze time.monotonic(), or move it forwards. What is asked for by its number is the real one,
-# where there is such a call.
-if sys.platform == "win32":
-    _now = time.monotonic
-else:
-    _now = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 
 
 class PeerClosed(OSError):
@@ -65,9 +53,9 @@ class Channel:
         self._replies = ReplyParser()
         self.received_reply = self._replies.next  # the next reply, if it has been received already
         self._reader = file
-        self._poll: Any = None
         # A mock with the specification of a socket has no descriptor.
-        self._is_socket = isinstance(sock, socket.socket) and isinstance(sock.fileno(), int)
+        self._is_socket = is_socket(sock) and isinstance(sock.fileno(), int)
+        self._counts_anew = counts_anew(sock)
         if not self._is_socket:
             self._reader = file or sock.makefile("rb")
             return
@@ -86,13 +74,13 @@ class Channel:
         return self._own
 
     def _look_at_timeout(self) -> None:
-        now = self.sock.gettimeout()
-        if now != self._left:
-            self._own = self._left = now
+        present = self.sock.gettimeout()
+        if present != self._left:
+            self._own = self._left = present
 
     def _set_timeout(self, seconds: float | None) -> None:
         if seconds != self._left:
-            self.sock.settimeout(seconds)
+            set_timeout(self.sock, seconds)
             self._left = self.sock.gettimeout()  # it is rounded
 
     # --- in --------------------------------------------------------------------------------------
@@ -115,23 +103,40 @@ class Channel:
                 reply = self._replies.next()
             return reply
         self._look_at_timeout()
-        deadline, left = _now() + limit, limit
+        deadline, left = now() + limit, limit
         while left > 0:
+            data, waited = self._receive_within(left)
+            if data is not None:
+                self._take(data)
+                reply = self._replies.next()
+                if reply is not None:
+                    return reply
+            left = min(left - waited, deadline - now())
+        raise TimedOut(f"the server did not answer within {_seconds(limit)}")
+
+    def _receive_within(self, seconds: float) -> tuple[bytes | None, float]:
+        """Read once, and wait for it; None where nothing came, with the seconds that were waited for it."""
+        if not self._counts_anew:
             # A timeout that is somewhat shorter stays as it is: changing it costs more than waiting again.
-            if not self._left or not left / 8 < self._left <= left:
-                self._set_timeout(left)
+            if not self._left or not seconds / 8 < self._left <= seconds:
+                self._set_timeout(seconds)
             try:
-                self._take(self.sock.recv(_READ))
+                return self.sock.recv(_READ), 0.0
             except TimeoutError as error:
                 if error.errno is not None:  # the system's own: ETIMEDOUT
                     raise
-                left -= self._left or left
-                continue
-            reply = self._replies.next()
-            if reply is not None:
-                return reply
-            left = min(left, deadline - _now())
-        raise TimedOut(f"the server did not answer within {_seconds(limit)}")
+                return None, self._left or seconds
+        self._set_timeout(0.0)
+        try:
+            return self.sock.recv(_READ), 0.0
+        except OSError as error:
+            wanted = would_block(error, "read")
+            if wanted is None:
+                raise
+        finally:
+            self._set_timeout(seconds)  # the socket is left as one that waits
+        ready = is_ready(self.sock, readable=wanted == "read", writable=wanted == "write", seconds=seconds)
+        return None, 0.0 if ready else seconds
 
     def late_replies(self) -> list[Reply]:
         """The replies that are there, where nothing more is to be had: what a server said before the end."""
@@ -153,7 +158,11 @@ class Channel:
         if unread or self._reader is not None or self.sock.fileno() < 0:
             return unread
         pending = getattr(self.sock, "pending", None)  # of TLS: decrypted, and not in the system's buffer
-        if (pending is not None and pending()) or self._ready(True, False, 0.0):
+        if (
+            self._counts_anew  # whose poll() may want more time than none
+            or (pending is not None and pending())
+            or is_ready(self.sock, readable=True, writable=False, seconds=0)
+        ):
             self._look_at_timeout()
             self._set_timeout(0.0)
             self._receive()
@@ -170,7 +179,7 @@ class Channel:
         try:
             data = self.sock.recv(_READ)
         except OSError as error:
-            if not would_block(error):
+            if would_block(error, "read") is None:
                 raise
             return
         self.ended = self.ended or not data
@@ -215,45 +224,38 @@ class Channel:
             try:
                 # Of more, TLS would not tell how much is gone before all of it is.
                 sent = self.sock.send(rest[:_BLOCK])
+                wanted: Way | None = None if sent else "write"  # gevent's TLS sockets do not raise
             except OSError as error:
-                wanted = would_block(error)
-                if not wanted:
+                sent, wanted = 0, would_block(error, "write")
+                if wanted is None:
                     raise
+            if wanted is not None:
                 if not deadline:
-                    deadline, queued = _now() + limit, undelivered(self.sock)
-                if not self._wait(wanted, deadline - _now()):
+                    deadline, queued = now() + limit, undelivered(self.sock)
+                if not self._wait(wanted, deadline - now()):
                     # The system may make room in larger steps than it delivers.
                     before, queued = queued, undelivered(self.sock)
                     if before - queued < _BLOCK:
                         raise TimedOut(f"the server took nothing for {_seconds(limit)}") from None
-                    deadline = _now() + limit
+                    deadline = now() + limit
                 continue
             rest = rest[sent:]
             self.written += sent
             if self.written >= block:
                 block, deadline = self.written + _BLOCK, 0.0
 
-    def _wait(self, wanted: str, left: float) -> bool:
+    def _wait(self, wanted: Way, left: float) -> bool:
         """Wait until the socket may go on, and take in what comes meanwhile; False if nothing happens."""
         # A server that never reads may not fill our memory; what it owes us is a reply a command.
         listens = len(self._replies.unread()) < _UNREAD
-        if left <= 0 or not self._ready(listens or wanted == "read", wanted == "write", left):
+        readable, writable = listens or wanted == "read", wanted == "write"
+        if left <= 0 or not is_ready(self.sock, readable=readable, writable=writable, seconds=left):
             return False
         if listens:
             self._receive()
             if self.ended:
                 raise PeerClosed("while we were sending")
         return True
-
-    def _ready(self, readable: bool, writable: bool, seconds: float) -> bool:
-        """Whether the system's socket is one of these within the time."""
-        if sys.platform == "win32" or not hasattr(select, "poll"):  # as under gevent
-            reads, writes = ([self.sock] if wanted else [] for wanted in (readable, writable))
-            return any(select.select(reads, writes, [], seconds))
-        if self._poll is None:
-            self._poll = select.poll()
-        self._poll.register(self.sock, select.POLLIN * readable | select.POLLOUT * writable)
-        return bool(self._poll.poll(min(math.ceil(seconds * 1000), _LONGEST)))
 
 
 def _seconds(limit: float) -> str:

@@ -7,7 +7,6 @@ Python's smtplib, positional order included, and ours by keyword.
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from ..stdlib import (
     StockSMTP,
     StockSMTP_SSL,
     host_of,
+    is_socket,
     print_debug,
     set_host,
     smtplib,
@@ -37,6 +37,7 @@ from .session import one_of
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Iterable
     from typing import TypeAlias
@@ -221,7 +222,7 @@ class SMTP(Mailing):
         self.sock, self.file = sock, None
         prepare(sock)
         wait = self._limit("greeting")
-        plaintext = isinstance(sock, socket.socket) and not is_tls(sock)
+        plaintext = is_socket(sock) and not is_tls(sock)
         if attempt.greeting_wait is not None and plaintext:
             wait = min(wait, attempt.greeting_wait)
         try:

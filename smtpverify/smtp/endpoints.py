@@ -19,6 +19,9 @@ __all__ = [
     "undelivered",
 ]
 
+# Their functions and sockets connect to the address that they are given, and to no proxy.
+_DIRECT = frozenset({"socket", "gevent", "eventlet"})
+
 
 def port_number(port: Any) -> int | None:
     """A port argument as smtplib takes it: a number, also in text, or a service's name; None for 0 or none.
@@ -84,14 +87,20 @@ def is_unix(sock: Any) -> bool:
     return getattr(sock, "family", None) == getattr(socket, "AF_UNIX", -1)
 
 
-def is_system_socket(sock: object) -> bool:
-    """Whether a socket is the standard library's: one of another library may lead to a proxy."""
-    return type(sock).__module__ == "socket"
+def is_system_socket(sock: Any) -> bool:
+    """Whether a socket is the standard library's, or gevent's or eventlet's in its place.
+
+    One of another library may lead to a proxy, also inside of one of eventlet's.
+    """
+    package = type(sock).__module__.partition(".")[0]
+    return is_system_socket(getattr(sock, "fd", None)) if package == "eventlet" else package in _DIRECT
 
 
 def connects_directly() -> bool:
-    """Whether `socket.create_connection` is the standard library's, and not one that leads to a proxy."""
-    return getattr(socket.create_connection, "__globals__", None) is vars(socket)
+    """Whether `socket.create_connection` is the standard library's, gevent's or eventlet's."""
+    # Not by __module__, which functools.wraps() copies.
+    module = getattr(socket.create_connection, "__globals__", {}).get("__name__", "")
+    return module.partition(".")[0] in _DIRECT
 
 
 def leads_here(sock: Any, name: str, *, dialled: bool) -> bool:

@@ -8,7 +8,6 @@ connection that failed stays closed.
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -22,11 +21,12 @@ from ..errors import (
     TLSRequiredError,
     printable,
 )
-from ..stdlib import StockSMTP_SSL, smtplib, socket_behind
+from ..stdlib import StockSMTP_SSL, is_socket, smtplib, socket_behind
 from ..tls.causes import Cause
 from ..tls.context import create_context
 from ..tls.evidence import Diagnosis
 from ..tls.foreign import identify, is_tls, secure, still_has_tls, verifies_chain
+from ..tls.waiting import set_timeout
 from .endpoints import as_text, leads_here
 from .secrecy import begun_line, holds_auth
 from .session import (
@@ -196,19 +196,19 @@ def _nothing_waits(smtp: Any, where: str, sock: Any = None) -> None:
 
 def _unread(file: Any, sock: Any) -> bytes:
     """What has come and was not read; waits for nothing."""
-    if not isinstance(sock, socket.socket) or not hasattr(file, "peek"):
+    if not is_socket(sock) or not hasattr(file, "peek"):
         return b""
     is_open = sock.fileno() >= 0
     before = sock.gettimeout()
     try:
         if is_open:
-            sock.settimeout(0.0)
+            set_timeout(sock, 0)
         return bytes(file.peek(1))
     except OSError:  # closed, or part of a TLS socket by now: nothing more can come over it
         return b""
     finally:
         if is_open:
-            sock.settimeout(before)
+            set_timeout(sock, before)
 
 
 # --- what may be said ----------------------------------------------------------------------------

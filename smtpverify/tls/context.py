@@ -10,6 +10,7 @@ OpenSSL checks nothing of this again on a resumed session, so that sessions are 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import ssl
 import threading
@@ -22,14 +23,25 @@ from .ciphers import restrict_ciphers
 from .diagnosis import handshake_failure
 from .identity import PeerIdentity, evidence_of, judge, port_of
 from .names import ReferenceIdentifier, reference_identifier
-from .trust import StockContext, Trust, load_client_certificate, load_roots, trust_given
+from .trust import (
+    StockContext,
+    Trust,
+    load_client_certificate,
+    load_roots,
+    present_context_class,
+    trust_given,
+)
+from .waiting import make_handshake
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from ssl import SSLSocket as _Inherited
     from typing import NoReturn
 
     from typing_extensions import Self
+else:
+    _Inherited = object  # see `_verifying`
 
 __all__ = ["VerifyingContext", "VerifyingObject", "VerifyingSocket", "create_context"]
 
@@ -104,20 +116,31 @@ class _Gate:
         self._refused = str(failure)
 
 
-class VerifyingSocket(_Gate, ssl.SSLSocket):
-    """An `ssl.SSLSocket` whose peer is verified before the first byte; made by a `VerifyingContext`."""
+class VerifyingSocket(_Gate, _Inherited):
+    """An `ssl.SSLSocket` whose peer is verified before the first byte; made by a `VerifyingContext`.
+
+    Each is of a subclass, which also inherits from the class that `ssl.SSLSocket` was when it was made:
+    gevent and eventlet put their own in its place, before or after we are imported.
+    """
 
     def do_handshake(self, block: bool = False) -> None:
-        """Make the handshake and verify the peer.
+        """Make the handshake and verify the peer, within the socket's timeout.
 
         Raises:
             PeerVerificationError: the peer is not whom we asked for; the socket is closed.
             TLSHandshakeError: the handshake broke off; the socket is closed.
         """
-        if self._refused is None and not has_tls(self):
+        if self._refused is None:
+            self._require_tls()
+        self._pass(lambda: make_handshake(self, self._step, block=block))
+
+    def _step(self) -> None:
+        self._require_tls()
+        super().do_handshake()  # without arguments: gevent's takes none
+
+    def _require_tls(self) -> None:
+        if not has_tls(self):
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
-        # Without arguments where there are none: gevent's socket takes none.
-        self._pass(lambda: ssl.SSLSocket.do_handshake(self, *((block,) if block else ())))
 
     def _end(self, failure: SMTPVerifyError) -> None:
         failure.port = port_of(self)
@@ -157,12 +180,39 @@ def _after_handshake(kind: Any, name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("read", "recv", "recv_into", "recvfrom", "recvfrom_into"):
-    setattr(VerifyingSocket, _name, _after_handshake(ssl.SSLSocket, _name))
-for _name in ("write", "send", "sendall", "sendfile", "sendto"):
-    setattr(VerifyingSocket, _name, _after_handshake(ssl.SSLSocket, _name))
 for _name in ("read", "write"):
     setattr(VerifyingObject, _name, _after_handshake(ssl.SSLObject, _name))
+
+_READS = ("read", "recv", "recv_into", "recvfrom", "recvfrom_into")
+_WRITES = ("write", "send", "sendall", "sendfile", "sendto")
+
+
+@functools.cache
+def _verifying(kind: type[Any]) -> type[VerifyingSocket]:
+    """The `VerifyingSocket` that inherits from a class of TLS sockets."""
+    methods = {name: _after_handshake(kind, name) for name in (*_READS, *_WRITES)}
+    return type("VerifyingSocket", (VerifyingSocket, kind), {"__module__": __name__, **methods})
+
+
+def _socket_class(_: object) -> type[VerifyingSocket]:
+    """The class of new sockets."""
+    present: Any = ssl.SSLSocket
+    return _verifying(present)
+
+
+def _put_gate(sock: Any) -> None:
+    """Have a TLS socket that a library made of its own class verify its peer before the first byte."""
+    kind: Any = type(sock)
+    try:
+        if not issubclass(kind, ssl.SSLSocket):
+            raise TypeError("they are not of the class ssl.SSLSocket")
+        sock.__class__ = _verifying(kind)
+    except TypeError as error:
+        sock.close()
+        raise InsecureContextError(
+            f"a library has replaced the ssl module's sockets ({kind.__name__}), and they can't be "
+            f"verified: {error}; do without that library, or connect in another process"
+        ) from error
 
 
 # --- the context ---------------------------------------------------------------------------------
@@ -173,7 +223,6 @@ _NO_RESUMPTION = "a TLS session is never resumed: OpenSSL would verify nothing a
 # All that a context can be set to, in the running Python, besides what its methods load.
 _SETTINGS = (
     "trust",
-    "sslsocket_class",
     "sslobject_class",
     *(
         name
@@ -195,7 +244,7 @@ class VerifyingContext(StockContext):
         trust: what is believed of the peers; `Trust()` if None. Use `create_context`, which caches.
     """
 
-    sslsocket_class = VerifyingSocket
+    sslsocket_class: Any = property(_socket_class)
     sslobject_class = VerifyingObject
     _sealed = False
     trust: Trust
@@ -248,7 +297,17 @@ class VerifyingContext(StockContext):
             return chosen.wrap_socket(
                 sock, False, do_handshake_on_connect, suppress_ragged_eofs, server_hostname
             )
-        wrapped: Any = super().wrap_socket(sock, False, False, suppress_ragged_eofs, reference.text)
+        # By keywords, which eventlet wants. It makes a socket of its own class.
+        wrapped: Any = present_context_class().wrap_socket(
+            self,
+            sock,
+            server_side=False,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=reference.text,
+        )
+        if not isinstance(wrapped, VerifyingSocket):
+            _put_gate(wrapped)
         wrapped._reference, wrapped._trust = reference, self.trust
         wrapped.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect and has_tls(wrapped):

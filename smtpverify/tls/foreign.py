@@ -15,7 +15,8 @@ from .evidence import Evidence
 from .identity import PeerIdentity, evidence_of, is_recent, judge, port_of
 from .names import reference_identifier
 from .pins import find_pin
-from .trust import StockContext
+from .trust import StockContext, present_context_class
+from .waiting import make_handshake
 
 if TYPE_CHECKING:
     import socket
@@ -30,8 +31,11 @@ __all__ = [
     "secure",
     "still_has_tls",
     "verifies_chain",
-    "would_block",
 ]
+
+# The standard library's own, from which those of gevent and eventlet derive.
+_NativeContext: Any = next((kind for kind in StockContext.__mro__ if kind.__module__ == "ssl"), StockContext)
+_SocketAtImport = ssl.SSLSocket  # gevent may put another in its place, while sockets of this one go on
 
 
 def check_context(context: ssl.SSLContext) -> None:
@@ -42,7 +46,7 @@ def check_context(context: ssl.SSLContext) -> None:
     """
     if isinstance(context, VerifyingContext):
         return
-    if not isinstance(context, StockContext):
+    if not isinstance(context, _NativeContext):
         raise InsecureContextError(f"context: an ssl.SSLContext is wanted, not {type(context).__name__}")
     missing = [
         what
@@ -63,7 +67,7 @@ def verifies_chain(context: object) -> bool:
     """Whether a context verifies the chain; the name is matched after its handshake in any case."""
     if isinstance(context, VerifyingContext):
         return True
-    return isinstance(context, StockContext) and context.verify_mode == ssl.CERT_REQUIRED
+    return isinstance(context, _NativeContext) and context.verify_mode == ssl.CERT_REQUIRED
 
 
 def is_tls(sock: object) -> bool:
@@ -71,23 +75,20 @@ def is_tls(sock: object) -> bool:
 
     An object that has every attribute, as a mock in somebody's tests, shows nothing by having these.
     """
-    if isinstance(sock, ssl.SSLSocket):
+    if _is_ssl_socket(sock):
         return True
     has_certificate = hasattr(sock, "getpeercert") or hasattr(sock, "get_peer_certificate")
     return has_certificate and not hasattr(sock, "_no_socket_has_this")
+
+
+def _is_ssl_socket(sock: object) -> bool:
+    return isinstance(sock, (_SocketAtImport, ssl.SSLSocket, VerifyingSocket))
 
 
 def still_has_tls(sock: object) -> bool:
     """Whether a socket that did TLS does so still: one that was shut down sends in plaintext."""
     # A socket of ours refuses by itself.
     return isinstance(sock, VerifyingSocket) or has_tls(sock)
-
-
-def would_block(error: OSError) -> str:
-    """Whether a socket that does not wait has only said so: which way it must be ready, or ""."""
-    if isinstance(error, ssl.SSLWantReadError):
-        return "read"
-    return "write" if isinstance(error, (BlockingIOError, ssl.SSLWantWriteError)) else ""
 
 
 def secure(
@@ -146,9 +147,17 @@ def _check_agreement(context: ssl.SSLContext, trust: Trust, reference: Reference
 
 def _wrap(sock: socket.socket, reference: ReferenceIdentifier, context: ssl.SSLContext) -> ssl.SSLSocket:
     # A context with a wrap_socket() of its own (truststore) verifies there, and nowhere else.
-    own = type(context).wrap_socket is not StockContext.wrap_socket
+    stock = (_NativeContext.wrap_socket, present_context_class().wrap_socket)
+    own = type(context).wrap_socket not in stock
     try:
         return context.wrap_socket(sock, server_hostname=reference.text, do_handshake_on_connect=own)
+    except TypeError as error:
+        if isinstance(context, ssl.SSLContext):
+            raise
+        raise InsecureContextError(
+            "context: it was made before gevent or eventlet replaced the classes of the ssl module, and "
+            "can't be used any more; make it after monkey-patching"
+        ) from error
     except OSError as error:
         # The socket is closed already: what the peer sent can't be read any more.
         evidence = Evidence(reference, error=error)
@@ -175,7 +184,7 @@ def identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdent
     try:
         return _identify(sock, server_hostname, trust)
     except BaseException as error:
-        if isinstance(error, SMTPVerifyError) and isinstance(sock, ssl.SSLSocket):
+        if isinstance(error, SMTPVerifyError) and _is_ssl_socket(sock):
             error.port = error.port or port_of(sock)  # the gate has closed the socket, and knew it
         sock.close()
         raise
@@ -184,7 +193,7 @@ def identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdent
 def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIdentity:
     reference = reference_identifier(server_hostname)
     trust = trust.for_host(reference)
-    if not isinstance(sock, ssl.SSLSocket):
+    if not _is_ssl_socket(sock):
         raise untrusted(
             Evidence(reference),
             Cause.CONTEXT_NOT_VERIFYING,
@@ -194,7 +203,9 @@ def _identify(sock: Any, server_hostname: str | bytes, trust: Trust) -> PeerIden
     try:
         if not has_tls(sock):
             raise OSError(errno.ENOTCONN, "no TLS on this socket: not connected, or shut down")
-        if not isinstance(sock, VerifyingSocket) or sock.peer is None:
+        if not isinstance(sock, VerifyingSocket):
+            make_handshake(sock, sock.do_handshake)
+        elif sock.peer is None:
             sock.do_handshake()
     except SMTPVerifyError:
         raise

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 else:
-    # The standard library's, also where truststore.inject_into_ssl() has put its own in the place.
+    # Not truststore's, where truststore.inject_into_ssl() has put its own in the place.
     StockContext = next(
         kind for kind in ssl.SSLContext.__mro__ if kind.__module__.partition(".")[0] != "truststore"
     )
@@ -40,6 +40,7 @@ __all__ = [
     "Trust",
     "load_client_certificate",
     "load_roots",
+    "present_context_class",
     "source_of_roots",
     "trust_given",
     "with_client_certificate",
@@ -286,6 +287,14 @@ def _checked(roots: str | None, state: object) -> None:
 @functools.lru_cache(maxsize=64)
 def _checked_client_certificate(trust: Trust) -> None:
     load_client_certificate(StockContext(ssl.PROTOCOL_TLS_CLIENT), trust)
+
+
+def present_context_class() -> type[ssl.SSLContext]:
+    """The class that makes sockets now: the standard library's, gevent's or eventlet's.
+
+    truststore's would make a handshake, and verify, by itself.
+    """
+    return next(kind for kind in ssl.SSLContext.__mro__ if kind.__module__.partition(".")[0] != "truststore")
 
 
 _WORDS = ("system", "certifi")

@@ -15,7 +15,7 @@ import pytest
 
 import smtpverify
 from tests.bed import Behaviour, Starttls, Tls
-from tests.gate import pin_of
+from tests.gate import in_uvloop, pin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,14 +122,20 @@ def test_a_relay_url_with_a_pin(smtp_server: ServerFactory, world: World, send: 
 # --- aiosmtplib ----------------------------------------------------------------------------------
 
 
-def by_aiosmtplib(server: Server, trust: smtpverify.Trust | None = None, **how: bool) -> None:
+def by_aiosmtplib(
+    server: Server, trust: smtpverify.Trust | None = None, run: Any = asyncio.run, **how: bool
+) -> None:
     message = email.message.EmailMessage()
     message["From"], message["To"], message["Subject"] = ALICE, BOB, "hello"
     context = smtpverify.create_context(trust)
     login = {"username": "alice", "password": "secret"}
-    where = {"hostname": HOST, "port": server.port}
+    where = {"hostname": "localhost", "port": server.port}  # uvloop has a resolver of its own
     options: Any = {**where, **login, **how, "tls_context": context, "timeout": 10}
-    asyncio.run(aiosmtplib.send(message, **options))
+
+    async def send() -> None:
+        await aiosmtplib.send(message, **options)
+
+    run(send())
 
 
 HOW = {Tls.STARTTLS: {"start_tls": True}, Tls.IMPLICIT: {"use_tls": True}}
@@ -142,24 +148,29 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
+@pytest.mark.parametrize("run", [asyncio.run, in_uvloop])
 @pytest.mark.parametrize("tls", HOW)
-def test_aiosmtplib_and_a_good_server(smtp_server: ServerFactory, world: World, tls: Tls) -> None:
-    with smtp_server(tls=tls) as server:
-        by_aiosmtplib(server, smtpverify.Trust(pins=pin_of(world.good())), **HOW[tls])
+def test_aiosmtplib_and_a_good_server(smtp_server: ServerFactory, world: World, tls: Tls, run: Any) -> None:
+    good = world.good("localhost")
+    with smtp_server(tls=tls, certificate=good) as server:
+        by_aiosmtplib(server, smtpverify.Trust(pins=pin_of(good)), run, **HOW[tls])
     (connection,) = server.connections
     assert connection.messages[0].rcpts == (BOB,)
     assert [one.password for one in connection.credentials] == ["secret"]
     assert not any(line.startswith("AUTH") for line in connection.clear_commands)
 
 
+@pytest.mark.parametrize("run", [asyncio.run, in_uvloop])
 @pytest.mark.parametrize("tls", HOW)
 @pytest.mark.parametrize("kind", [*REFUSED, "wrong_pin"])
-def test_aiosmtplib_and_an_impostor(smtp_server: ServerFactory, world: World, tls: Tls, kind: str) -> None:
+def test_aiosmtplib_and_an_impostor(
+    smtp_server: ServerFactory, world: World, tls: Tls, kind: str, run: Any
+) -> None:
     trust = smtpverify.Trust(pins="sha256:" + "0" * 64) if kind == "wrong_pin" else None
-    certificate = world.good() if trust else world.served(kind)
+    certificate = world.served("good" if trust else kind, "localhost")
     server = smtp_server(tls=tls, certificate=certificate)
     with server, pytest.raises((aiosmtplib.SMTPException, smtpverify.SMTPVerifyError)) as caught:
-        by_aiosmtplib(server, trust, **HOW[tls])
+        by_aiosmtplib(server, trust, run, **HOW[tls])
     assert type(cause_of(caught.value)) is REFUSED.get(kind, smtpverify.PinMismatchError)
     assert server.leaked() == []
 
