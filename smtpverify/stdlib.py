@@ -113,6 +113,7 @@ SEAMS = (
         "socket",
         "3.10",
         "knowing the standard library's sockets where socket.socket has been replaced, and those made before",
+        "socket.SocketType",
     ),
     Seam(
         "socket.SocketIO",
@@ -290,7 +291,10 @@ def socket_behind(file: object, otherwise: Any) -> Any:
 
 def is_socket(sock: object) -> bool:
     """Whether it is a socket of the standard library's, or of what has taken its place: with a timeout."""
-    return isinstance(sock, (_socket.socket, socket.socket))
+    return isinstance(sock, (_STOCK_SOCKET, socket.socket))
+
+
+_STOCK_SOCKET: Any = getattr(_socket, "socket", socket.SocketType)
 
 
 # --- ssl -----------------------------------------------------------------------------------------

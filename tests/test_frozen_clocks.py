@@ -164,7 +164,7 @@ def test_a_server_that_says_nothing_after_its_greeting(
 @pytest.fixture
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the channel has on Windows, where the clock can be frozen for it: no public name leads there.
-    monkeypatch.setattr(channel, "_now", lambda: 1.0)
+    monkeypatch.setattr(channel, "now", lambda: 1.0)
 
 
 @pytest.mark.usefixtures("no_clock")

@@ -149,12 +149,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "expanduser": ("%USERPROFILE%, behind %APPDATA%", "test_where_the_known_hosts_are"),
         "sys.platform": (BRANCH, "test_where_the_known_hosts_are"),
     },
-    "smtp/channel.py": {
-        "select.POLLIN": ("select()", "test_a_channel_without_poll"),
-        "select.POLLOUT": ("select()", "test_a_channel_without_poll"),
-        "select.poll": ("select()", "test_a_channel_without_poll"),
-        "sys.platform": (BRANCH, "test_a_channel_without_poll"),
-    },
     "smtp/credentials.py": {
         "os.geteuid": (NO_MODES, "test_modes_are_not_looked_at"),
         "stat.S_IMODE": (NO_MODES, "test_modes_are_not_looked_at"),
@@ -180,6 +174,12 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "tls/trust.py": {
         "ssl.enum_certificates": ("nothing: the files tell", "test_the_store_of_windows"),
         "sys.platform": (BRANCH, "test_the_store_of_windows"),
+    },
+    "tls/waiting.py": {
+        "select.POLLIN": ("select()", "test_a_channel_without_poll"),
+        "select.POLLOUT": ("select()", "test_a_channel_without_poll"),
+        "select.poll": ("select()", "test_a_channel_without_poll"),
+        "sys.platform": (BRANCH, "test_a_channel_without_poll"),
     },
 }
 

@@ -142,6 +142,7 @@ smtp.quit()
 import smtpverify.cli, smtpverify.cli.run
 print("sent")
 """
+EARLY = ("smtplib", "ssl", "socket", "_socket", "_ssl", "dataclasses", "typing", "functools")
 MISSING = [seam for seam in SEAMS if seam.otherwise and not seam.per_object]
 NEEDED = [seam for seam in SEAMS if not seam.otherwise and not seam.per_object and seam.owner != "argparse"]
 
@@ -167,8 +168,8 @@ def without(seam: Seam, **options: Any) -> subprocess.CompletedProcess[str]:
 def test_without_it_mail_goes_all_the_same(seam: Seam, smtp_server: ServerFactory, world: World) -> None:
     # What smtplib and the library's other users need of it is put back once it was missed.
     before, after = "", ""
-    if seam.owner in ("sys", "_ssl", "socket"):
-        before = f"import smtplib, ssl, socket, _ssl, dataclasses, typing, functools\nkept = {id_of(seam)}"
+    if seam.owner in ("sys", "_ssl", "socket", "_socket"):
+        before = f"import {', '.join(EARLY)}\nkept = {id_of(seam)}"
         after = f"import smtpverify.smtp.client, smtpverify.tls.context\nowner.{seam.name} = kept"
     with smtp_server(tls=Tls.STARTTLS) as server:
         done = without(

@@ -7,6 +7,7 @@ Python's smtplib, positional order included, and ours by keyword.
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ from .session import one_of
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Iterable
     from typing import TypeAlias
@@ -247,7 +247,7 @@ class SMTP(Mailing):
         sock: socket.socket = super()._dial(host, port, wait)
         if endless:
             sock.settimeout(None)
-        if connects_directly():
+        if connects_directly(socket.create_connection):
             self._dialled, self._dialled_host = sock, host
         if implicit:
             sock = self._secure(sock, self._callers_context(), self._effective_trust())

@@ -96,10 +96,10 @@ def is_system_socket(sock: Any) -> bool:
     return is_system_socket(getattr(sock, "fd", None)) if package == "eventlet" else package in _DIRECT
 
 
-def connects_directly() -> bool:
-    """Whether `socket.create_connection` is the standard library's, gevent's or eventlet's."""
+def connects_directly(connect: object) -> bool:
+    """Whether a `create_connection()` is the standard library's, gevent's or eventlet's."""
     # Not by __module__, which functools.wraps() copies.
-    module = getattr(socket.create_connection, "__globals__", {}).get("__name__", "")
+    module = getattr(connect, "__globals__", {}).get("__name__", "")
     return module.partition(".")[0] in _DIRECT
 
 

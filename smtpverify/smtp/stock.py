@@ -5,6 +5,7 @@ Kept in the object's `__dict__`: the objects are others', and some were made bef
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def dialled(smtp: Any, host: str | bytes, sock: object) -> None:
     So does what somebody has put in the place of `socket.create_connection`.
     """
     state = state_of(smtp)
-    if connects_directly() and host == state.host:
+    if connects_directly(socket.create_connection) and host == state.host:
         state.dialled = sock
 
 
