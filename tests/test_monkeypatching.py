@@ -109,6 +109,7 @@ WAYS = [way]
 """
 OURS = """
 import smtpverify
+from smtpverify import SMTP  # which loads all that `import smtpverify` leaves for later
 
 def by_url(scheme, port):
     smtp = smtpverify.connect(f"{scheme}://localhost:{port}", local_hostname="localhost", timeout=10)
