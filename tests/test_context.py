@@ -235,6 +235,20 @@ def test_sockets_that_can_not_be_verified(context: VerifyingContext, monkeypatch
     assert sock.fileno() == -1
 
 
+def test_sockets_of_another_context(context: VerifyingContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL would have verified them by that one's roots, or not at all."""
+    blind = ssl._create_unverified_context()
+
+    def wrap(_: ssl.SSLContext, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
+        return blind.wrap_socket(sock, **options)
+
+    replace_context(monkeypatch, "library", wrap)
+    sock = socket.socket()
+    with pytest.raises(InsecureContextError, match="can't be verified: they are of another context"):
+        context.wrap_socket(sock, server_hostname=HOST)
+    assert sock.fileno() == -1
+
+
 def test_verify_flags_are_those_of_the_running_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a future `ssl.create_default_context` adds, the gate has too."""
     future = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -96,6 +96,7 @@ NAMES = {
     "ssl": "enum_certificates enum_crls",
     "stat": "S_IMODE",
     "sys": "getwindowsversion platform",
+    "time": "CLOCK_MONOTONIC clock_gettime clock_settime pthread_getcpuclockid tzset",
 }
 # Of an object whose module does not show, or in a text.
 ANYWHERE = (
@@ -176,6 +177,8 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "sys.platform": (BRANCH, "test_the_store_of_windows"),
     },
     "tls/waiting.py": {
+        "time.CLOCK_MONOTONIC": ("time.monotonic()", "test_a_message_without_what_windows_lacks"),
+        "time.clock_gettime": ("time.monotonic()", "test_a_message_without_what_windows_lacks"),
         "select.POLLIN": ("select()", "test_a_channel_without_poll"),
         "select.POLLOUT": ("select()", "test_a_channel_without_poll"),
         "select.poll": ("select()", "test_a_channel_without_poll"),

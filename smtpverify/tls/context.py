@@ -200,12 +200,14 @@ def _socket_class(_: object) -> type[VerifyingSocket]:
     return _verifying(present)
 
 
-def _put_gate(sock: Any) -> None:
+def _put_gate(sock: Any, context: ssl.SSLContext) -> None:
     """Have a TLS socket that a library made of its own class verify its peer before the first byte."""
     kind: Any = type(sock)
     try:
         if not issubclass(kind, ssl.SSLSocket):
             raise TypeError("they are not of the class ssl.SSLSocket")
+        if sock.context is not context:  # whose roots and flags OpenSSL would not have gone by
+            raise TypeError("they are of another context")
         sock.__class__ = _verifying(kind)
     except TypeError as error:
         sock.close()
@@ -307,7 +309,7 @@ class VerifyingContext(StockContext):
             server_hostname=reference.text,
         )
         if not isinstance(wrapped, VerifyingSocket):
-            _put_gate(wrapped)
+            _put_gate(wrapped, self)
         wrapped._reference, wrapped._trust = reference, self.trust
         wrapped.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect and has_tls(wrapped):
