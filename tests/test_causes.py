@@ -50,6 +50,7 @@ VERDICTS: dict[int, Cause] = {
     23: Cause.INVALID_CHAIN,  # CERT_REVOKED
     25: Cause.INVALID_CHAIN,  # PATH_LENGTH_EXCEEDED
     26: USAGE,  # INVALID_PURPOSE
+    28: Cause.DISTRUSTED_KEY,  # CERT_REJECTED
     34: Cause.INVALID_CHAIN,  # UNHANDLED_CRITICAL_EXTENSION
     47: Cause.INVALID_CHAIN,  # PERMITTED_VIOLATION
     66: WEAK,  # EE_KEY_TOO_SMALL
@@ -67,6 +68,7 @@ VERDICTS: dict[int, Cause] = {
 REMEDIES = {
     USAGE: "serverAuth",
     WEAK: "RSA of 2048 bits or more, or ECDSA, and SHA-256 or better",
+    Cause.DISTRUSTED_KEY: "issued by another CA",
     STRICT: "Python 3.13 and later refuse this (VERIFY_X509_STRICT)",
     Cause.INVALID_CHAIN: "reissued or put in order",
 }

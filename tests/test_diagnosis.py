@@ -7,6 +7,9 @@ import datetime
 import hashlib
 import re
 import ssl
+import sysconfig
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +25,7 @@ from smtpverify import (
     TLSRequiredError,
     Trust,
     UntrustedCertificateError,
+    create_context,
 )
 from smtpverify.errors import printable
 from smtpverify.tls.diagnosis import handshake_failure
@@ -49,7 +53,6 @@ from tests.test_causes import alert, assert_well_said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.bed.network import Resolver
     from tests.conftest import ServerFactory
@@ -181,7 +184,8 @@ def test_no_cause_is_left_out() -> None:
     dates = {cause for cause, *_ in DATES.values()}
     by_memory = {Cause.KNOWN_KEY_CHANGED, Cause.TLS_DOWNGRADE}  # tests/test_known_hosts.py
     told = {case.cause for case in CASES.values()} | set(BY_SESSION) | set(BY_CONTEXT) | dates
-    assert told | by_memory == set(Cause)
+    by_python = {Cause.DISTRUSTED_KEY}  # below, of a Python that has a list of such
+    assert told | by_memory | by_python == set(Cause)
 
 
 # --- dates -----------------------------------------------------------------------------------------
@@ -328,6 +332,32 @@ def test_a_chain_without_key_identifiers_is_refused(
         error = refusal(UntrustedCertificateError, Cause.STRICT_PROFILE, connect, server)
     assert error.diagnosis.summary == f"the chain breaks RFC 5280: {error.verify_message}"
     assert "Python 3.13 and later refuse this" in error.diagnosis.remedy
+
+
+DISTRUSTED = sysconfig.get_path("stdlib") + "/test/certdata/distrusted.zip"
+
+
+@pytest.mark.skipif(
+    not Path(DISTRUSTED).exists(), reason="this Python has no list of distrusted keys, or no tests"
+)
+def test_a_key_that_python_distrusts(tmp_path: Path) -> None:
+    """By CPython's own example, whose chain is valid but for the key of a CA that was compromised."""
+    with zipfile.ZipFile(DISTRUSTED) as archive:
+        archive.extractall(tmp_path, pwd=b"Brave Sir Robin")  # CPython's test_ssl has it
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(tmp_path / "distrusted" / "distrusted_keycert.pem")
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_context.wrap_bio(there, here, server_side=True)
+    context = create_context(Trust(tmp_path / "distrusted" / "distrusted_root.pem"))
+    client = context.wrap_bio(here, there, server_hostname="localhost")
+    for end in (client, server):
+        with pytest.raises(ssl.SSLWantReadError):
+            end.do_handshake()
+    error = refusal(UntrustedCertificateError, Cause.DISTRUSTED_KEY, client.do_handshake)
+    assert error.verify_code == 28
+    assert error.diagnosis.summary == "a key in the chain is distrusted: certificate rejected"
+    assert "another CA" in error.diagnosis.remedy
+    assert len(error.diagnosis.chain) > 1
 
 
 # --- pins, ciphers, client certificates ------------------------------------------------------------

@@ -26,6 +26,7 @@ class Cause(enum.Enum):
     NOT_YET_VALID = "certificate not yet valid"
     WRONG_KEY_USAGE = "certificate not made for servers"
     WEAK_KEY_OR_SIGNATURE = "key or signature too weak"
+    DISTRUSTED_KEY = "key distrusted"
     STRICT_PROFILE = "certificate breaks RFC 5280"
     INVALID_CHAIN = "invalid chain"
     MALFORMED_CERTIFICATE = "malformed certificate"
@@ -63,6 +64,15 @@ def explain_verdict(code: int, message: str) -> tuple[Cause, str, str]:
             Cause.WRONG_KEY_USAGE,
             f"the certificate is not made for servers: {message}",
             "Have it reissued with serverAuth among its extended key usages (RFC 5280 4.2.1.12).",
+        )
+    if code == 28:  # X509_V_ERR_CERT_REJECTED
+        return (
+            Cause.DISTRUSTED_KEY,
+            f"a key in the chain is distrusted: {message}",
+            (
+                "Have the server's certificate issued by another CA. Newer Pythons (from 3.13 on) refuse "
+                "CA keys that are known to be compromised; a file of TRUSTED CERTIFICATEs can reject one too."
+            ),
         )
     if code in (66, 67, 68):
         return (
