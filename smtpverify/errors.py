@@ -145,13 +145,26 @@ def _restored(kind: type[SMTPVerifyError], args: tuple[Any, ...]) -> SMTPVerifyE
 
 
 class _ReplyError(SMTPVerifyError, smtplib.SMTPResponseException):
-    """Base of those that stand for a reply, whose `args` are its code and text, as smtplib's."""
+    """Base of those that stand for a reply, whose `args` are its code and text, as smtplib's.
+
+    They can be made of these `args` alone, as Celery and others make an exception again.
+    """
 
     smtp_error: bytes
 
     def __init__(
-        self, message: str, *, smtp_code: int = -1, smtp_error: bytes | None = None, **where: Unpack[_Where]
+        self,
+        message: str | int,
+        text: bytes | str = b"",
+        *,
+        smtp_code: int = -1,
+        smtp_error: bytes | None = None,
+        **where: Unpack[_Where],
     ) -> None:
+        if not isinstance(message, str):
+            smtp_code = message
+            smtp_error = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+            message = f"{smtp_code} {printable(smtp_error)}"
         super().__init__(message, **where)
         self.smtp_code = smtp_code
         self.smtp_error = message.encode("utf-8", "replace") if smtp_error is None else smtp_error
@@ -253,16 +266,17 @@ class MessageTooLargeError(_ReplyError, smtplib.SMTPSenderRefused):
 
     def __init__(
         self,
-        message: str,
-        *,
+        message: str | int,
+        text: bytes | str = b"",
         sender: str = "",
+        *,
         smtp_code: int = 552,
         smtp_error: bytes | None = None,
         **where: Unpack[_Where],
     ) -> None:
         if smtp_error is None:
             smtp_error = b"5.3.4 Message size exceeds the server's limit"
-        super().__init__(message, smtp_code=smtp_code, smtp_error=smtp_error, **where)
+        super().__init__(message, text, smtp_code=smtp_code, smtp_error=smtp_error, **where)
         self.sender = sender
         self.args = self.smtp_code, self.smtp_error, sender
 
@@ -279,12 +293,13 @@ class LMTPDataError(  # type: ignore[misc] # typeshed gives each base an `args` 
 
     def __init__(
         self,
-        message: str,
+        message: str | int,
+        text: bytes | str = b"",
         *,
         recipients: dict[str, tuple[int, bytes]] | None = None,
         **reply: Unpack[_Reply],
     ) -> None:
-        super().__init__(message, **reply)
+        super().__init__(message, text, **reply)
         self.recipients = {} if recipients is None else recipients
 
 
@@ -310,14 +325,15 @@ class AuthenticationError(_ReplyError, smtplib.SMTPAuthenticationError):
 
     def __init__(
         self,
-        message: str,
+        message: str | int,
+        text: bytes | str = b"",
         *,
         mechanism: str = "",
         offered: tuple[str, ...] = (),
         complaint: bytes = b"",
         **reply: Unpack[_Reply],
     ) -> None:
-        super().__init__(message, **reply)
+        super().__init__(message, text, **reply)
         self.mechanism = mechanism
         self.offered = offered
         self.complaint = complaint

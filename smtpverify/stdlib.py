@@ -41,6 +41,7 @@ __all__ = [
     "interpreter_options",
     "is_socket",
     "parser_actions",
+    "peer_address",
     "presented_chain",
     "print_debug",
     "set_challenge_count",
@@ -188,9 +189,20 @@ def _check() -> None:
             continue
         owner: Any = modules[module]
         for part in path:
-            owner = getattr(owner, part)
+            owner = _genuine(part) if owner is smtplib else getattr(owner, part)
         if seam.name not in vars(owner):
             _refuse(seam)
+
+
+def _genuine(name: str) -> Any:
+    """Return a class of smtplib itself, also where a program has put a subclass in its place."""
+    present = getattr(smtplib, name)
+    named = (
+        kind
+        for kind in getattr(present, "__mro__", ())
+        if (kind.__module__, kind.__name__) == ("smtplib", name)
+    )
+    return next(named, present)
 
 
 def _refuse(seam: Seam) -> None:
@@ -215,9 +227,10 @@ if DEFAULT_TIMEOUT is None:
 
 
 # Kept by reference, as is the module: a program may put our classes, or our package, in place of smtplib's.
-StockSMTP = smtplib.SMTP
-StockSMTP_SSL = smtplib.SMTP_SSL
-StockLMTP = smtplib.LMTP
+if TYPE_CHECKING:
+    from smtplib import LMTP as StockLMTP, SMTP as StockSMTP, SMTP_SSL as StockSMTP_SSL
+else:
+    StockSMTP, StockSMTP_SSL, StockLMTP = map(_genuine, ("SMTP", "SMTP_SSL", "LMTP"))
 
 
 class Client(StockSMTP):
@@ -292,6 +305,11 @@ def socket_behind(file: object, otherwise: Any) -> Any:
 def is_socket(sock: object) -> bool:
     """Whether it is a socket of the standard library's, or of what has taken its place: with a timeout."""
     return isinstance(sock, (_STOCK_SOCKET, socket.socket))
+
+
+def peer_address(sock: Any) -> Any:
+    """Return the address that the system has connected a socket to; PySocks' own method gives another."""
+    return _STOCK_SOCKET.getpeername(sock) if isinstance(sock, _STOCK_SOCKET) else sock.getpeername()
 
 
 _STOCK_SOCKET: Any = getattr(_socket, "socket", socket.SocketType)

@@ -87,7 +87,7 @@ class Case:
     summary: str
     remedy: str
     served: str | Callable[[World], Issued | ssl.SSLContext] = "good"
-    by: type[BaseException] | None = ssl.SSLCertVerificationError
+    by: type[BaseException] | tuple[type[BaseException], ...] | None = ssl.SSLCertVerificationError
     behaviour: Behaviour = IMPLICIT
     host: str = HOST
     trust: Trust | None = None
@@ -437,7 +437,7 @@ CASES: dict[str, Case] = {
         Cause.BROKEN_OFF,
         BROKE_OFF,
         "its log",
-        by=ssl.SSLEOFError,
+        by=(ssl.SSLEOFError, ssl.SSLZeroReturnError),  # by the latter up to Python 3.11.2
         behaviour=Behaviour(tls=Tls.STARTTLS, handshake=Handshake.BROKEN_OFF),
     ),
     "reset": Case(

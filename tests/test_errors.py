@@ -491,3 +491,26 @@ def test_what_an_error_shows_of_its_host_is_printable(
 ) -> None:
     error = SMTPVerifyError(printable(message), host=host, port=port)
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        smtpverify.AuthenticationError("no", smtp_code=535, smtp_error=b"5.7.8 no"),
+        smtpverify.STARTTLSRefusedError("no", smtp_code=454, smtp_error=b"4.7.0 no"),
+        smtpverify.MalformedReplyError("no", smtp_code=250, smtp_error=b"x"),
+        smtpverify.GreetingError("no", smtp_code=554, smtp_error=b"no"),
+        smtpverify.LMTPDataError("no", smtp_code=552, smtp_error=b"full"),
+        smtpverify.MessageTooLargeError("no", sender="alice@example.org"),
+        smtpverify.RelayURLError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_one_is_made_again_of_its_args(error: Any) -> None:
+    """As Celery does, and what else takes an exception's class and `args` for all there is."""
+    again = type(error)(*error.args)
+    assert again.args == error.args
+    for name in ("smtp_code", "smtp_error", "sender"):
+        assert getattr(again, name, None) == getattr(error, name, None)
+    if hasattr(error, "smtp_code"):
+        assert str(again) == f"{error.smtp_code} {error.smtp_error.decode()}"

@@ -196,6 +196,19 @@ def test_without_it_the_import_says_so(seam: Seam) -> None:
     )
 
 
+def test_another_class_in_the_place_of_smtplib_s() -> None:
+    """A program's own subclass, say, which was put there before the import; injection takes smtplib's too."""
+    code = (
+        "import smtplib; Stock = smtplib.SMTP; smtplib.SMTP = type('Own', (Stock,), {}); import smtpverify; "
+        "print(Stock in smtpverify.SMTP.__mro__, smtplib.SMTP in smtpverify.SMTP.__mro__); "
+        "before = vars(Stock)['starttls']; smtpverify.inject_into_smtplib(); "
+        "print(vars(Stock)['starttls'] is before)"
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "True False\nFalse\n"
+
+
 # --- where it is used ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,9 @@ import pytest
 
 import smtpverify
 from smtpverify import inject_into_smtplib, stdlib
-from tests.bed import HOST, Server
+from smtpverify.smtp.endpoints import is_local
+from tests.bed import HOST, Server, Tls, World
+from tests.gate import OTHER_PIN, pin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,6 +209,97 @@ def test_another_host_is_another_name(smtp_class: Any, smtp_server: ServerFactor
         assert stdlib.host_of(smtp) == "localhost"
         smtp.login("alice", "secret")
         smtp.quit()
+
+
+class Tunnelled(smtpverify.SMTP):
+    """Is told of the far end, and connects to the near one."""
+
+    near_end = 0
+
+    def connect(
+        self, host: str = "localhost", port: int = 0, source_address: Any = None
+    ) -> tuple[int, bytes]:
+        return super().connect(NEAR, self.near_end)
+
+
+@pytest.mark.parametrize("scheme", ["tls", "smtps"])
+def test_a_url_holds_at_the_near_end(scheme: str, smtp_server: ServerFactory, world: World) -> None:
+    """Its scheme, its pin, its user and the name to verify, in whatever way the subclass connects."""
+    tls = Tls.STARTTLS if scheme == "tls" else Tls.IMPLICIT
+    pin = pin_of(world.good())
+    with smtp_server(tls=tls) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tunnelled, "near_end", server.port)
+        with Tunnelled(f"{scheme}://alice:secret@{HOST}?cafile={world.root_file}&pin={pin}") as smtp:
+            assert smtp.peer is not None
+            assert (smtp.peer.reference.text, str(smtp.peer.pin)) == (HOST, str(pin))
+            smtp.sendmail("alice@example.org", ["bob@example.org"], "hello")
+        with pytest.raises(smtpverify.PinMismatchError):
+            Tunnelled(f"{scheme}://{HOST}?cafile={world.root_file}&pin={OTHER_PIN}")
+    assert len(server.messages) == 1
+    assert [len(seen.credentials) for seen in server.connections] == [1, 0]
+    with smtp_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tunnelled, "near_end", server.port)
+        with pytest.raises(smtpverify.SMTPVerifyError):
+            Tunnelled(f"{scheme}://alice:secret@{HOST}", timeout=TIMEOUT)
+    assert server.leaked() == []
+
+
+@pytest.mark.parametrize("host", ["mx1.example.org,mx2.example.org", "prod relay", "mail.example.org:smtp"])
+def test_a_host_that_only_the_subclass_can_read(host: str, smtp_server: ServerFactory) -> None:
+    with smtp_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tunnelled, "near_end", server.port)
+        with Tunnelled(host) as smtp, pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        with pytest.raises(smtpverify.RelayURLError):
+            Tunnelled("tls://alice:secret@prod relay")
+    assert server.leaked() == []
+
+
+def test_a_constructor_that_is_called_again(smtp_server: ServerFactory) -> None:
+    with smtp_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tunnelled, "near_end", server.port)
+        smtp = Tunnelled("localhost")
+        smtp.close()
+        smtp.__init__(HOST)  # type: ignore[misc]
+        assert stdlib.host_of(smtp) == HOST
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.close()
+    assert server.leaked() == []
+
+
+def test_a_name_that_was_written_before_the_constructor(smtp_class: Any, smtp_server: ServerFactory) -> None:
+    def init(self: Any) -> None:
+        self._host = HOST
+        smtp_class.__init__(self)
+        self._host = self._host or HOST  # older versions of smtplib's constructor write over it
+
+    with smtp_server() as server:
+        smtp = subclass(smtp_class, __init__=init)()
+        smtp.connect(NEAR, server.port)
+        assert stdlib.host_of(smtp) == HOST
+        with pytest.raises(smtpverify.PlaintextCredentialsError):
+            smtp.login("alice", "secret")
+        smtp.close()
+    assert server.leaked() == []
+
+
+class Socksified(socket.socket):
+    """As PySocks' socket: connected to a proxy, it gives the destination's address."""
+
+    destination = NEAR
+
+    def getpeername(self) -> Any:
+        return (self.destination, 25)
+
+
+def test_the_address_is_the_system_s(smtp_server: ServerFactory) -> None:
+    with Socksified() as sock:
+        assert not is_local(sock)  # connected to nothing, whatever it says
+        with smtp_server() as server:
+            sock.connect((NEAR, server.port))
+            sock.destination = "192.0.2.1"
+            assert is_local(sock)
 
 
 @on_unix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import hashlib
 import pickle
 import sys
@@ -361,11 +362,14 @@ def work(octets: bytes) -> tuple[int, int]:
     counting = Counting(octets)
     Counting.copied = 0
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what others have left would be finalised, and counted
     sys.setprofile(count)
     try:
         attempt(counting)
     finally:
         sys.setprofile(before)
+        gc.enable()
     return calls, Counting.copied
 
 

@@ -30,11 +30,10 @@ from smtpverify.relay import Relay
 from smtpverify.schemes import EXTERNAL
 from smtpverify.smtp.client import LMTP, SMTP
 from smtpverify.smtp.credentials import find_password
+from smtpverify.stdlib import smtplib
 from smtpverify.tls.causes import Cause
 from smtpverify.tls.pins import Pin
 from smtpverify.tls.trust import Trust
-
-from ..stdlib import smtplib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KnownHostsWarning, PlaintextFallbackWarning, RelayURLError, TLSDowngradeError
@@ -91,6 +92,7 @@ class SMTP(Mailing):
     _class_mode = Mode.CALLER
     _found_password: Keeper | None = None
     _known_host: object = ""  # what we wrote as the host's name; anything else was written by hand
+    _adopted_host: str = ""  # what we wrote there of the constructor's host
     _constructor_host: str = ""  # which a connect() of a subclass may exchange for that of a tunnel
 
     def __init__(
@@ -119,7 +121,11 @@ class SMTP(Mailing):
             self._timeouts, timeout = timeout, timeout.connect
         # Without a host: the local name must be known before a connection can say EHLO.
         seconds: Any = timeout  # None too, which typeshed does not have
+        by_hand = host_of(self)  # of a subclass, written before this call
         StockSMTP.__init__(self, "", 0, local_hostname, seconds, source_address)
+        # Older Pythons write over it. Newer ones leave what an earlier call of the constructor has written.
+        set_host(self, "" if as_text(by_hand) in (self._known_host, self._adopted_host) else by_hand)
+        self._known_host = self._constructor_host = self._adopted_host = ""
         if host:
             self._constructor_host = host
             code, message = self.connect(host, port)
@@ -147,9 +153,10 @@ class SMTP(Mailing):
         if source_address:
             self.source_address = source_address
         self._forget_connection()
-        relay = self._relay = self._parsed(host)
+        relay = self._parsed(host)
         self.__dict__.pop("relay", None)
         self._adopt_host(host, relay)
+        relay = self._relay = self._with_constructor_url(host, relay)
         self._found_password = find_password(relay, self._given_password)
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
@@ -271,11 +278,27 @@ class SMTP(Mailing):
         """
         by_hand, asked = as_text(host_of(self)), self._constructor_host
         if not by_hand and asked not in ("", given):
-            by_hand = Relay.parse(asked, dialect=self._dialect).host
+            try:
+                by_hand = Relay.parse(asked, dialect=self._dialect).host
+            except RelayURLError:
+                if "://" in asked or "@" in asked:  # it may hold a password
+                    raise
+                by_hand = str(asked)  # what only the subclass can read; no certificate is for it
+            self._adopted_host = by_hand
             set_host(self, by_hand)
         if not by_hand or by_hand in (self._known_host, given):
             self._known_host = relay.host
             set_host(self, relay.host)
+
+    def _with_constructor_url(self, given: str, relay: Relay) -> Relay:
+        """Return the relay, secured as the constructor's URL says, where a subclass connects elsewhere."""
+        asked = self._constructor_host
+        if relay.scheme or "://" not in asked or asked == given:
+            return relay
+        meant = self._parsed(asked)
+        if relay.host == meant.host or as_text(host_of(self)) != meant.host:  # not by way of a tunnel
+            return relay
+        return replace(meant, host=relay.host, port=relay.port, path=relay.path)
 
     def _callers_context(self) -> ssl.SSLContext | None:
         """The context that the caller gave for TLS from the first byte, or None."""

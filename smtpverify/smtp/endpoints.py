@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import RelayURLError, printable
+from ..stdlib import peer_address
 
 __all__ = [
     "as_text",
@@ -128,7 +129,7 @@ def is_local(sock: Any) -> bool:
     if is_unix(sock):
         return True
     try:
-        return _is_loopback_address(sock.getpeername()[0])
+        return _is_loopback_address(peer_address(sock)[0])
     except (AttributeError, OSError):  # no socket of the system's, or none that leads anywhere
         return False
 

@@ -35,7 +35,7 @@ def _init(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def init(self: Any, host: Any = "", *args: Any, **kwargs: Any) -> None:
         # As older Pythons' constructor does: the connect() of a subclass may lead to a tunnel.
-        if _policy_for(self) is not None:
+        if host and _policy_for(self) is not None:
             set_host(self, host)
         original(self, host, *args, **kwargs)
 

@@ -319,6 +319,8 @@ def handshake_failure(evidence: Evidence) -> PeerVerificationError | TLSHandshak
         # Who has shown its certificate has agreed on a cipher: it wants ours (RFC 5246 7.4.6).
         cause, what, remedy = explain_reason("TLSV13_ALERT_CERTIFICATE_REQUIRED")
     said = reason or getattr(error, "strerror", None) or words_of(error) or type(error).__name__
+    if not reason and isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        said = "the server closed the connection"
     summary = f"{what} ({printable(said)})"
     diagnosis = evidence.diagnosis(cause, summary, remedy)
     failure = TLSHandshakeError(summary, host=evidence.reference.text, diagnosis=diagnosis)

@@ -67,7 +67,8 @@ def is_ready(sock: Any, *, readable: bool, writable: bool, seconds: float | None
     """Whether the system's socket is one of these within the time; None waits without end."""
     if sys.platform == "win32" or not hasattr(select, "poll"):  # as under eventlet
         reads, writes = ([sock] if wanted else [] for wanted in (readable, writable))
-        return any(select.select(reads, writes, [], seconds))
+        longest = None if seconds is None else min(seconds, _LONGEST / 1000)  # macOS refuses more
+        return any(select.select(reads, writes, [], longest))
     poll = select.poll()
     poll.register(sock, select.POLLIN * readable | select.POLLOUT * writable)
     return bool(poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST)))

@@ -134,7 +134,7 @@ def hidden(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
     def check(*secrets: str, errors: Iterable[BaseException] = ()) -> None:
         shown = capsys.readouterr().err
-        assert re.search(r"send: b'AUTH [A-Z0-9-]+( \*\*\*)?\\r\\n'", shown), shown
+        assert re.search(r"send: 'AUTH [A-Z0-9-]+( \*\*\*)?\\r\\n'", shown), shown
         shown += "".join(f"{error} {error!r} {vars(error)}" for error in errors)
         assert [form for secret in secrets for form in logins.forms(secret) if form in shown] == []
 
