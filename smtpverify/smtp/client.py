@@ -127,7 +127,7 @@ class SMTP(Mailing):
         set_host(self, "" if as_text(by_hand) in (self._known_host, self._adopted_host) else by_hand)
         self._known_host = self._constructor_host = self._adopted_host = ""
         if host:
-            self._constructor_host = host
+            self._constructor_host = veiled(as_text(host))
             code, message = self.connect(host, port)
             if code != 220:  # from a connect() of a subclass
                 self.close()
@@ -155,8 +155,8 @@ class SMTP(Mailing):
         self._forget_connection()
         relay = self._parsed(host)
         self.__dict__.pop("relay", None)
-        self._adopt_host(host, relay)
-        relay = self._relay = self._with_constructor_url(host, relay)
+        self._adopt_host(as_text(host), relay)
+        relay = self._relay = self._with_constructor_url(as_text(host), relay)
         self._found_password = find_password(relay, self._given_password)
         mode = self._class_mode if relay.mode is Mode.CALLER else relay.mode
         default_port = relay.meaning.port or self.default_port
