@@ -2,7 +2,8 @@
 
 `nox` runs all but the comparisons with other clients (`hostile`, `bench`), the fuzzers and the pictures, on
 each interpreter of `VERSIONS` that is found and runs. With `CI` set in the environment a missing one is a
-failure. `PYTHON_PATCH_RELEASES` names further interpreters, such as `3.13.0 3.11.2`.
+failure. `PYTHON_PATCH_RELEASES` names patch releases, such as `3.13.0 3.13.18`, that are tested in place of
+the first one found of their version.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import nox
 from nox.logger import logger
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
-# Besides the first of each version on the path: the oldest patch releases, and a distribution's own Python.
+# The oldest and the newest of a version, and a distribution's own.
 PATCH_RELEASES = os.environ.get("PYTHON_PATCH_RELEASES", "").split()
 # Types are checked as they are on these systems, for the oldest and the newest Python.
 PLATFORMS = ("linux", "darwin", "win32")
@@ -77,6 +78,10 @@ def runs(version: str) -> bool:
 FOUND = [version for version in VERSIONS if runs(version)]
 # nox itself fails the session of an interpreter that it does not find.
 SELECTED = [version for version in VERSIONS if version in FOUND or CI]
+RELEASES = [
+    *(version for version in SELECTED if not any(each.startswith(f"{version}.") for each in PATCH_RELEASES)),
+    *PATCH_RELEASES,
+]
 # For the tools, some of which have no wheels for the newest Python in its first year.
 TOOLS = "3.13" if "3.13" in FOUND else FOUND[-1] if FOUND else None
 # Each line of Django that is supported, and an interpreter for it.
@@ -121,18 +126,19 @@ def imports(session: nox.Session) -> None:
     session.run("lint-imports")
 
 
-@nox.session(python=[*SELECTED, *PATCH_RELEASES])
+@nox.session(python=RELEASES)
 def tests(session: nox.Session) -> None:
     """The tests, on one interpreter, or a part of them; arguments after `--` go to pytest instead."""
     session.install("-e", ".[demo]", *group("test"))
     COVERAGE_PARTS.parent.mkdir(parents=True, exist_ok=True)
     for stale in coverage_data(str(session.python)):
         stale.unlink()
+    version = ".".join(str(session.python).split(".")[:2])
     session.run(
-        *(["coverage", "run", "-m"] if session.python == MEASURED else []),
+        *(["coverage", "run", "-m"] if version == MEASURED else []),
         "pytest",
         "--numprocesses=4",  # on two processors too: the tests wait more than they work
-        *(session.posargs or ([] if session.python in WHOLE else PART)),
+        *(session.posargs or ([] if version in WHOLE else PART)),
         env={**TEST_ENV, "COVERAGE_FILE": f"{COVERAGE_PARTS}.{session.python}"},
     )
 
@@ -144,7 +150,7 @@ def interop(session: nox.Session) -> None:
     session.run("pytest", "tests/interop", *session.posargs, env=TEST_ENV)
 
 
-@nox.session(python=[*SELECTED, *PATCH_RELEASES])
+@nox.session(python=RELEASES)
 def conformance(session: nox.Session) -> None:
     """CPython's own test_smtplib against the installed wheel, with regrtest's options; and the demo."""
     # uv would take the wheel of the last run for this one.
