@@ -159,7 +159,7 @@ def _replace(path: str, text: str) -> None:
 
 
 def _rename(new: str, path: str) -> None:
-    """Put the new file in the place of the old, which Windows refuses while another process reads the old."""
+    """Replace the old file by the new one, which Windows refuses while another process reads the old."""
     retried_on_windows(lambda: os.replace(new, path), _PATIENCE)
 
 

@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_broken_pipe(error: OSError) -> bool:
-    # To write to a pipe that nobody reads is an invalid argument to the C library of Windows.
+    # To write to a pipe without a reader is an invalid argument to the C library of Windows.
     invalid = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return invalid or isinstance(error, BrokenPipeError)
 

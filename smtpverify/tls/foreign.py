@@ -73,7 +73,7 @@ def verifies_chain(context: object) -> bool:
 def is_tls(sock: object) -> bool:
     """Whether a socket does TLS, in the standard library's way or in pyOpenSSL's.
 
-    An object that has every attribute, as a mock in somebody's tests, shows nothing by having these.
+    An object that has every attribute, such as a mock, shows nothing by having these.
     """
     if _is_ssl_socket(sock):
         return True

@@ -88,7 +88,7 @@ class Trust:
     client_key_password: str | bytes | None = field(repr=False)
     minimum_version: ssl.TLSVersion
     keys_from: str | None = field(init=False, repr=False)  # the known hosts, where the pins are from there
-    _only_for: str | None = field(init=False, repr=False)  # whose they are; nobody else is believed by them
+    _only_for: str | None = field(init=False, repr=False)  # the host they are for, and no other
     _files: tuple[object, ...] = field(init=False, repr=False)
 
     def __init__(
