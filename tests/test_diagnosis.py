@@ -335,6 +335,15 @@ def test_a_chain_without_key_identifiers_is_refused(
     assert "Python 3.13 and later refuse this" in error.diagnosis.remedy
 
 
+def test_an_end_without_a_reason() -> None:
+    """As Python 3.11.2 tells it, and others with other versions of OpenSSL."""
+    end = ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF) (_ssl.c:992)")
+    error = handshake_failure(Evidence(REFERENCE, error=end))
+    assert error.diagnosis is not None
+    assert error.diagnosis.cause is Cause.BROKEN_OFF
+    assert error.diagnosis.summary == "the TLS handshake broke off (the server closed the connection)"
+
+
 DISTRUSTED = sysconfig.get_path("stdlib") + "/test/certdata/distrusted.zip"
 
 
