@@ -82,7 +82,9 @@ def test_old_tls_is_served_for_the_client_to_refuse(smtp_server: ServerFactory, 
     old = world.client_context()
     old.set_ciphers("DEFAULT:@SECLEVEL=0")
     old.minimum_version = ssl.TLSVersion.TLSv1
-    for context, accepted in ((old, True), (world.client_context(), False)):
+    new = world.client_context()
+    new.minimum_version = ssl.TLSVersion.TLSv1_2  # a distribution's Python may leave it open
+    for context, accepted in ((old, True), (new, False)):
         with smtp_server(tls=Tls.IMPLICIT, tls_version=ssl.TLSVersion.TLSv1_1) as server:
             if accepted:
                 smtplib.SMTP_SSL(HOST, server.port, context=context, timeout=TIMEOUT).quit()
