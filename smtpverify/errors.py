@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .tls.evidence import Diagnosis
 
     class _Where(TypedDict, total=False):
-        """What every exception of ours takes by keyword."""
+        """What every exception here takes by keyword."""
 
         host: str | None
         port: int | None

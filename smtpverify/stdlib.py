@@ -236,7 +236,7 @@ else:
 class Client(StockSMTP):
     """`smtplib.SMTP` with names for what smtplib calls by private ones.
 
-    smtplib, and subclasses of ours, go on calling the private methods; these lead to the methods below.
+    smtplib and subclasses go on calling the private methods, which lead to the methods below.
     """
 
     _host: Any = ""  # the constructor of newer Pythons leaves it to connect()
