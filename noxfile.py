@@ -26,7 +26,7 @@ CI = "CI" in os.environ
 # Whose tests are measured, and the gates count. Not all: it takes longer, and before Python 3.12 two threads
 # that start can meet where a trace function is installed, so that one dies of it.
 MEASURED = "3.14"
-# All tests run on these, and on the newest that is found. On the others, those that depend on the Python most.
+# All tests run on these, and on the newest found. On the others, those that depend on the Python most.
 WHOLE = ("3.10", MEASURED, "3.15")
 PART = [
     "tests/test_stdlib.py",
